@@ -1,0 +1,305 @@
+//! The control block: pin state at the end of the region's own file.
+//!
+//! ```text
+//!   0                     page_align(size)                                                  st_size
+//!   | data, zero-padded   | header | page words | word stamps | page stamps | to a page | size % page |
+//! ```
+//!
+//! The file's size says everything about the layout, and the kernel keeps it (SHRINK and GROW are sealed): so many whole
+//! pages of data and control, and behind them as many bytes as the last data page has in use. That there is a control block is marked
+//! by the file's sticky bit. Neither can be faked through the contents, and the contents are never trusted: every 64-bit value
+//! in the block is valid. All zeros mean "everything pinned, nothing removed from the protection mask", so pages of the block
+//! that were never used take no memory.
+
+use std::os::fd::BorrowedFd;
+
+use rustix::fs::SealFlags;
+use rustix::io::Errno;
+use rustix::mm::{MapFlags, ProtFlags};
+
+use crate::page::{SIZE_MAX, page_align, page_size};
+use crate::state::{PAGES_PER_WORD, Table};
+use crate::sync::{AtomicU64, Ordering};
+use crate::sys::map::RawMap;
+use crate::sys::memfd::{self, Status};
+use crate::{Error, Protection, Result};
+
+/// Indices of the header's words. The area's words share a cache line of their own.
+const VERSION: usize = 0;
+const REMOVED_PROTECTION: usize = 1;
+const AREA: usize = 8;
+const AREA_STAMP: usize = 9;
+const HEADER_WORDS: usize = 16;
+
+/// The layout that this crate writes: a block whose version is neither this nor 0 (not yet written) is refused.
+const LAYOUT: u64 = 1;
+
+// The layout crosses processes.
+const _: () = assert!(size_of::<AtomicU64>() == 8 && align_of::<AtomicU64>() == 8);
+const _: () = assert!(AREA * 8 % 64 == 0 && AREA_STAMP < HEADER_WORDS);
+
+/// Where everything is in the file of a region of `size` bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Layout {
+    pub(crate) size: u64,
+}
+
+impl Layout {
+    pub(crate) fn new(size: u64) -> Layout {
+        debug_assert!(size > 0 && size <= SIZE_MAX);
+        Layout { size }
+    }
+
+    /// The layout of a file of `file_size` bytes that has a control block; `None` when there is none of that size.
+    pub(crate) fn from_file_size(file_size: u64) -> Option<Layout> {
+        let page = page_size();
+        let (total, tail) = (file_size / page, file_size % page);
+        // Pages of data and control together grow with the pages of data: the only candidate by bisection.
+        let (mut low, mut high) = (1, total);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if middle.checked_add(control_pages(middle)?)? < total {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        let data = low;
+        if data.checked_add(control_pages(data)?)? != total {
+            return None;
+        }
+        let size = if tail == 0 { data.checked_mul(page)? } else { (data - 1).checked_mul(page)? + tail };
+        (size > 0 && size <= SIZE_MAX).then_some(Layout { size })
+    }
+
+    pub(crate) fn pages(self) -> u64 {
+        self.size.div_ceil(page_size())
+    }
+
+    /// Where the control block starts, in bytes. The lock on this byte is the purge lock.
+    pub(crate) fn control_start(self) -> u64 {
+        page_align(self.size)
+    }
+
+    /// Length of the control block in bytes, in whole pages.
+    pub(crate) fn control_len(self) -> u64 {
+        // A layout exists only for sizes up to SIZE_MAX, far from overflow.
+        control_pages(self.pages()).unwrap_or(0) * page_size()
+    }
+
+    /// Size of a file with data and control block.
+    pub(crate) fn file_size(self) -> u64 {
+        self.control_start() + self.control_len() + self.size % page_size()
+    }
+
+    fn words(self) -> usize {
+        self.pages().div_ceil(PAGES_PER_WORD) as usize
+    }
+}
+
+fn control_pages(data_pages: u64) -> Option<u64> {
+    let words = data_pages.div_ceil(PAGES_PER_WORD);
+    let total = (HEADER_WORDS as u64).checked_add(words.checked_mul(2)?)?.checked_add(data_pages)?;
+    Some(total.checked_mul(8)?.div_ceil(page_size()))
+}
+
+/// A control block, mapped.
+#[derive(Debug)]
+pub(crate) struct Control {
+    map: RawMap,
+    layout: Layout,
+    writable: bool,
+}
+
+impl Control {
+    /// Maps the control block of a region of `size` bytes, if its file has one.
+    ///
+    /// # Errors
+    /// [`Error::NotARegion`] when the file is marked but its size, seals or version do not fit.
+    pub(crate) fn open(fd: BorrowedFd<'_>, size: u64) -> Result<Option<Control>> {
+        if !look(fd)?.has_control_mark {
+            return Ok(None);
+        }
+        let layout = Layout::new(size);
+        let seals = memfd::seals(fd).map_err(Error::system("read seals"))?;
+        if !seals.contains(SealFlags::SHRINK) {
+            return Err(Error::NotARegion {
+                reason: "a control block needs a file sealed against shrinking",
+            });
+        }
+        // Only what is sealed stays true.
+        if look(fd)?.size != layout.file_size() {
+            return Err(Error::NotARegion { reason: "the file's size does not fit its control block" });
+        }
+        let length = usize::try_from(layout.control_len()).map_err(|_| too_large(size))?;
+        let read_write = ProtFlags::READ | ProtFlags::WRITE;
+        let map = |prot| RawMap::new(fd, layout.control_start(), length, prot, MapFlags::SHARED);
+        let (map, writable) = match map(read_write) {
+            Ok(map) => (map, true),
+            // A read-only descriptor, or a file sealed against new writable mappings.
+            Err(Errno::ACCESS | Errno::PERM) => {
+                (map(ProtFlags::READ).map_err(Error::system("map control block"))?, false)
+            }
+            Err(errno) => return Err(Error::system("map control block")(errno)),
+        };
+        let control = Control { map, layout, writable };
+        match control.words()[VERSION].load(Ordering::Relaxed) {
+            0 | LAYOUT => Ok(Some(control)),
+            _ => Err(Error::NotARegion { reason: "the control block has an unknown version" }),
+        }
+    }
+
+    /// Grows the file of a region of `layout.size` bytes by an empty control block and marks it. The caller holds the
+    /// purge lock. Any step may have been done before by a process that died.
+    pub(crate) fn append(fd: BorrowedFd<'_>, layout: Layout) -> Result<()> {
+        let status = look(fd)?;
+        if status.has_control_mark {
+            return Ok(());
+        }
+        if status.size != layout.size && status.size != layout.file_size() {
+            return Err(Error::NotARegion { reason: "the file's size has changed" });
+        }
+        let seals = memfd::seals(fd).map_err(Error::system("read seals"))?;
+        if seals.intersects(SealFlags::WRITE | SealFlags::FUTURE_WRITE) {
+            return Err(Error::NotPurgeable { reason: "it is sealed against writing" });
+        }
+        if status.size == layout.size && seals.contains(SealFlags::GROW) {
+            return Err(Error::NotPurgeable { reason: "it is sealed against growing" });
+        }
+        let wanted = SealFlags::SHRINK | SealFlags::GROW;
+        if seals.contains(SealFlags::SEAL) && !seals.contains(wanted) {
+            return Err(Error::NotPurgeable { reason: "it cannot be sealed" });
+        }
+        memfd::add_seals(fd, SealFlags::SHRINK).map_err(Error::system("seal region"))?;
+        memfd::set_size(fd, layout.file_size()).map_err(Error::system("append control block"))?;
+        memfd::set_control_mark(fd).map_err(|errno| match errno {
+            Errno::PERM => {
+                Error::NotPurgeable { reason: "only its owner may do that; it can be created purgeable" }
+            }
+            errno => Error::system("mark control block")(errno),
+        })?;
+        memfd::add_seals(fd, SealFlags::GROW).map_err(Error::system("seal region"))
+    }
+
+    /// Marks the layout's version, once the block is writable.
+    pub(crate) fn initialise(&self) {
+        if self.writable {
+            let version = &self.words()[VERSION];
+            // A failed exchange means that a peer was first.
+            let _ = version.compare_exchange(0, LAYOUT, Ordering::Relaxed, Ordering::Relaxed);
+        }
+    }
+
+    #[allow(unsafe_code, reason = "a view of the mapping as atomics")]
+    #[inline]
+    fn words(&self) -> &[AtomicU64] {
+        // SAFETY: the mapping is shared and the file sealed against shrinking, as `open` saw to. Where the mapping is read-only,
+        // every store in this crate is behind `is_writable`.
+        unsafe { self.map.words() }
+    }
+
+    /// Whether pin state may be changed through this mapping.
+    #[inline]
+    pub(crate) fn is_writable(&self) -> bool {
+        self.writable
+    }
+
+    pub(crate) fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    #[inline]
+    pub(crate) fn table(&self) -> Table<'_> {
+        let (count, pages) = (self.layout.words(), self.layout.pages());
+        let words = self.words();
+        let (header, rest) = words.split_at(HEADER_WORDS);
+        let (page_words, rest) = rest.split_at(count);
+        let (word_stamps, rest) = rest.split_at(count);
+        Table {
+            area: &header[AREA],
+            area_stamp: &header[AREA_STAMP],
+            words: page_words,
+            word_stamps,
+            page_stamps: &rest[..pages as usize],
+            pages,
+        }
+    }
+
+    /// Protection bits that were removed without a seal to enforce it.
+    pub(crate) fn removed_protection(&self) -> Protection {
+        Protection::from_bits_truncate(self.words()[REMOVED_PROTECTION].load(Ordering::Acquire) as u32)
+    }
+
+    /// Removes protection bits for good.
+    pub(crate) fn remove_protection(&self, bits: Protection) {
+        self.words()[REMOVED_PROTECTION].fetch_or(u64::from(bits.bits()), Ordering::AcqRel);
+    }
+
+    /// Bytes of the control block that are in memory.
+    pub(crate) fn resident(&self) -> u64 {
+        let pages = self.map.len() / page_size() as usize;
+        let mut present = vec![0; pages];
+        match self.map.residency(0, &mut present) {
+            Some(()) => present.iter().filter(|page| *page & 1 != 0).count() as u64 * page_size(),
+            None => 0,
+        }
+    }
+
+    /// Where word `index` behind the header is, in bytes from the start of the block.
+    pub(crate) fn place(index: usize) -> usize {
+        (HEADER_WORDS + index) * size_of::<AtomicU64>()
+    }
+
+    /// The mapping, for who wants to know which page words are in memory.
+    pub(crate) fn map(&self) -> &RawMap {
+        &self.map
+    }
+
+    /// The low half of the area word, as the futex that waits for the end of a purge.
+    #[allow(unsafe_code, reason = "half of an atomic word")]
+    pub(crate) fn futex(&self) -> &std::sync::atomic::AtomicU32 {
+        let half = if cfg!(target_endian = "little") { 0 } else { 4 };
+        let place = self.map.start().wrapping_add(AREA * 8 + half).cast();
+        // SAFETY: aligned to 4, inside the mapping, and alive as long as `self`; the kernel and `Table` both access it
+        // atomically.
+        unsafe { std::sync::atomic::AtomicU32::from_ptr(place) }
+    }
+}
+
+fn look(fd: BorrowedFd<'_>) -> Result<Status> {
+    memfd::status(fd).map_err(Error::system("look at region"))
+}
+
+pub(crate) fn too_large(size: u64) -> Error {
+    Error::InvalidSize { size, max: SIZE_MAX.min(usize::MAX as u64) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_size_says_the_region_size() {
+        let p = page_size();
+        for pages in [1, 2, 15, 16, 17, 255, 256, 257, 511, 512, 4096, 1 << 20, 1 << 40] {
+            for size in [pages * p - p + 1, pages * p - 1, pages * p] {
+                let layout = Layout::new(size);
+                assert_eq!(Layout::from_file_size(layout.file_size()), Some(layout), "{size}");
+            }
+        }
+    }
+
+    #[test]
+    fn sizes_that_no_region_has() {
+        let p = page_size();
+        for file_size in [0, 1, p - 1, p, p + 1, u64::MAX, u64::MAX / 2, i64::MAX as u64] {
+            assert_eq!(Layout::from_file_size(file_size), None, "{file_size}");
+        }
+        // Every size is refused or is the size of exactly one layout.
+        for file_size in (0..4000 * p).step_by(p as usize / 2) {
+            if let Some(layout) = Layout::from_file_size(file_size) {
+                assert_eq!(layout.file_size(), file_size);
+            }
+        }
+    }
+}

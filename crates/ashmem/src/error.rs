@@ -1,0 +1,187 @@
+//! The one error type of the crate.
+
+use std::io;
+
+use crate::Protection;
+use crate::region::NAME_MAX;
+
+/// What went wrong, and in which operation.
+///
+/// Every variant maps to the errno that the ashmem driver or the kernel would have answered
+/// ([`Error::raw_os_error`]), so that a C or Java layer can pass it on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The name has a NUL byte, which neither the kernel nor C can keep.
+    #[error("create region: the name contains a NUL byte")]
+    NameHasNul,
+    /// The name is longer than a memfd's name may be (249 bytes).
+    #[error("create region: the name has {len} bytes, at most {NAME_MAX} fit")]
+    NameTooLong {
+        /// Length of the refused name in bytes.
+        len: usize,
+    },
+    /// Size zero, or larger than a file can be.
+    #[error("region size of {size} bytes: it must be between 1 and {max}")]
+    InvalidSize {
+        /// The refused size in bytes.
+        size: u64,
+        /// The largest size in bytes that is accepted.
+        max: u64,
+    },
+    /// The descriptor is not a memfd, or its size does not fit its control block.
+    #[error("not a region: {reason}")]
+    NotARegion {
+        /// Which check failed.
+        reason: &'static str,
+    },
+    /// The control block says something that no honest holder of the region writes.
+    #[error("control block corrupt: {reason}")]
+    ControlBlockCorrupt {
+        /// Which check failed.
+        reason: &'static str,
+    },
+    /// This region's pages cannot be unpinned.
+    #[error("region cannot be made purgeable: {reason}")]
+    NotPurgeable {
+        /// Why not.
+        reason: &'static str,
+    },
+    /// A range of no pages.
+    #[error("range {start}..{end} is empty")]
+    RangeEmpty {
+        /// First byte.
+        start: u64,
+        /// One past the last byte.
+        end: u64,
+    },
+    /// A range that ends outside of the region, or overflows.
+    #[error("range {start}..{end} is outside of the region's {size} bytes")]
+    RangeOutOfBounds {
+        /// First byte.
+        start: u64,
+        /// One past the last byte.
+        end: u64,
+        /// Size of the region in bytes.
+        size: u64,
+    },
+    /// A range that does not start and end at a page.
+    #[error("range {start}..{end} is not aligned to pages of {page_size} bytes")]
+    RangeMisaligned {
+        /// First byte.
+        start: u64,
+        /// One past the last byte.
+        end: u64,
+        /// Bytes in a page.
+        page_size: u64,
+    },
+    /// An access through a mapping that leaves it.
+    #[error("access of {len} bytes at {offset} is outside of a mapping of {size} bytes")]
+    AccessOutOfBounds {
+        /// Offset in the mapping, in bytes.
+        offset: u64,
+        /// Length of the access in bytes.
+        len: u64,
+        /// Length of the mapping in bytes.
+        size: u64,
+    },
+    /// An atomic view at an address that its type may not have.
+    #[error("offset {offset} is not aligned to {align} bytes")]
+    AccessMisaligned {
+        /// Offset in the mapping, in bytes.
+        offset: u64,
+        /// The alignment asked for, in bytes.
+        align: u64,
+    },
+    /// The protection mask can only lose bits.
+    #[error("set protection {requested}: the region's mask is {mask}, and bits can only be removed")]
+    ProtectionAdded {
+        /// The mask asked for.
+        requested: Protection,
+        /// The mask in force.
+        mask: Protection,
+    },
+    /// The region's protection mask, or its descriptor's mode, does not allow this.
+    #[error("{operation}: needs {needed}, but the region allows {mask}")]
+    ProtectionDenied {
+        /// What was tried.
+        operation: &'static str,
+        /// The access needed for it.
+        needed: Protection,
+        /// What the region allows.
+        mask: Protection,
+    },
+    /// A write through a read-only mapping or descriptor.
+    #[error("{operation}: the mapping or descriptor is read-only")]
+    ReadOnly {
+        /// What was tried.
+        operation: &'static str,
+    },
+    /// Somebody could shrink this file under a mapping (SIGBUS), and it cannot be sealed against that.
+    #[error("map region: the file can be shrunk by others and cannot be sealed against it")]
+    Unsealable,
+    /// A purge of the same pages did not finish in time: its process is stopped, or hostile.
+    /// The pages that were not reached keep their state; pinning again is safe.
+    #[error(
+        "pin: a purge of the same pages has not finished for {seconds} s (pages before it purged: {purged})"
+    )]
+    PurgeStuck {
+        /// How long the pin waited.
+        seconds: u64,
+        /// Whether pages that it pinned before had been purged: that is not told again.
+        purged: bool,
+    },
+    /// Another process holds the purge lock of this region.
+    #[error("{operation}: another process holds the region's purge lock")]
+    PurgeLocked {
+        /// What was tried.
+        operation: &'static str,
+    },
+    /// A system call failed.
+    #[error("{operation}: {source}")]
+    System {
+        /// The operation that needed the call.
+        operation: &'static str,
+        /// What the kernel answered.
+        source: io::Error,
+    },
+}
+
+/// Short for a result with this crate's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    pub(crate) fn system(operation: &'static str) -> impl FnOnce(rustix::io::Errno) -> Error {
+        move |errno| Error::System { operation, source: errno.into() }
+    }
+
+    /// The errno that stands for this error in a C interface.
+    #[must_use]
+    pub fn raw_os_error(&self) -> i32 {
+        match self {
+            Error::NameTooLong { .. }
+            | Error::NameHasNul
+            | Error::InvalidSize { .. }
+            | Error::RangeEmpty { .. }
+            | Error::RangeOutOfBounds { .. }
+            | Error::RangeMisaligned { .. }
+            | Error::AccessOutOfBounds { .. }
+            | Error::AccessMisaligned { .. }
+            | Error::ProtectionAdded { .. } => libc::EINVAL,
+            Error::NotARegion { .. } => libc::ENOTTY,
+            Error::ControlBlockCorrupt { .. } => libc::EUCLEAN,
+            Error::NotPurgeable { .. } | Error::ProtectionDenied { .. } | Error::Unsealable => libc::EPERM,
+            Error::ReadOnly { .. } => libc::EACCES,
+            Error::PurgeStuck { .. } => libc::ETIMEDOUT,
+            Error::PurgeLocked { .. } => libc::EBUSY,
+            Error::System { source, .. } => source.raw_os_error().unwrap_or(libc::EIO),
+        }
+    }
+}
+
+impl From<Error> for io::Error {
+    fn from(error: Error) -> io::Error {
+        let kind = io::Error::from_raw_os_error(error.raw_os_error()).kind();
+        io::Error::new(kind, error)
+    }
+}

@@ -1,0 +1,60 @@
+//! Android's ashmem for a stock Linux kernel: anonymous shared memory, addressed by a descriptor, whose pages can be *unpinned*
+//! so that the oldest go when memory runs short, and *pinned* again, learning whether they survived.
+//!
+//! A [`Region`] is a memfd. Its pin state travels in the same file, so whoever receives the descriptor has everything;
+//! pin and unpin are a compare-and-swap in shared memory, without a system call, a lock or a server. A [`Reclaimer`]
+//! thread, in each process that unpins something, watches memory pressure and punches the pages that were unpinned longest
+//! ago out of the file, before the OOM killer comes.
+//!
+//! ```
+//! use ashmem::{Contents, Region};
+//!
+//! let region = Region::create("decoded image", 8 << 20)?;
+//! let pixels = region.map()?;
+//! pixels.fill(0, 8 << 20, 0x7f)?;
+//! region.unpin(..)?; // may go from here on
+//! if region.pin(..)? == Contents::Purged {
+//!     pixels.fill(0, 8 << 20, 0x7f)?; // decode again
+//! }
+//! # Ok::<(), ashmem::Error>(())
+//! ```
+//!
+//! "Pin" has its meaning from the ashmem driver here; it has nothing to do with [`std::pin`].
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("ashmem needs Linux");
+#[cfg(not(target_pointer_width = "64"))]
+compile_error!("ashmem needs a 64-bit system");
+
+mod state;
+mod sync;
+
+#[cfg(not(loom))]
+mod control;
+#[cfg(not(loom))]
+mod error;
+#[cfg(not(loom))]
+mod mapping;
+#[cfg(not(loom))]
+mod page;
+#[cfg(not(loom))]
+mod protection;
+#[cfg(not(loom))]
+mod purger;
+#[cfg(not(loom))]
+mod reclaim;
+#[cfg(not(loom))]
+mod region;
+#[cfg(not(loom))]
+mod sys;
+
+#[cfg(not(loom))]
+pub use self::{
+    error::{Error, Result},
+    mapping::{MapOptions, Mapping, MappingCursor},
+    page::{PageRange, page_size},
+    protection::Protection,
+    reclaim::pressure,
+    reclaim::{Clock, Freed, Metrics, Policy, PurgeEvent, Reclaimer, ReclaimerBuilder, SystemClock},
+    region::{Contents, FreezeError, Frozen, NAME_MAX, PinStatus, Region, RegionOptions, Stats},
+};

@@ -1,0 +1,193 @@
+//! The purge lock, and what is done under it: append the control block, take pages away, finish for the dead.
+//!
+//! The lock is an open file description lock on the first byte of the control block, so the kernel drops it when its holder
+//! dies. It is held for a few MiB at a time, through a description opened for just that. Nobody can fork meanwhile
+//! ([`crate::sys::fork`]), so no child keeps the description, and with it the lock, alive.
+
+use std::ops::Range;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+use rustix::thread::futex;
+use rustix::time::Timespec;
+
+use crate::control::Control;
+use crate::page::page_size;
+use crate::region::Inner;
+use crate::state::{CHUNK_PAGES, Corrupt, Fault};
+use crate::sys::fork::{self, Section};
+use crate::sys::lock::{Handle, Kind};
+use crate::sys::memfd;
+use crate::{Error, Result};
+
+/// How long a pin waits for a purge of its pages. A chunk takes about a millisecond; a purger that takes this long is
+/// stopped or hostile.
+const PIN_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a waiting pin sleeps before it looks whether the purger is dead.
+const PIN_NAP: Duration = Duration::from_millis(10);
+
+/// How long the lock is tried for, where somebody waits for the result.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+
+impl From<Corrupt> for Error {
+    fn from(_: Corrupt) -> Error {
+        Error::ControlBlockCorrupt { reason: "page words newer than the area word" }
+    }
+}
+
+/// The purge lock of one region, held.
+struct PurgeLock<'a> {
+    handle: Handle<'a>,
+    byte: u64,
+    _section: Section,
+}
+
+impl<'a> PurgeLock<'a> {
+    /// Takes the lock if nobody holds it. Without `/proc` or a free descriptor there is no description to lock through.
+    fn try_take(region: &'a Inner) -> Result<Option<PurgeLock<'a>>> {
+        let section = fork::section();
+        let handle = memfd::reopen(region.fd(), true).map_err(Error::system("reopen region for purging"))?;
+        PurgeLock::with(section, Handle::Own(handle), region)
+    }
+
+    /// As `try_take`, but makes do with a lock of the process where it must: for what is short, and either harmless when done
+    /// twice or done by one thread at a time.
+    fn try_take_somehow(region: &'a Inner) -> Result<Option<PurgeLock<'a>>> {
+        match PurgeLock::try_take(region) {
+            Err(_) => PurgeLock::with(fork::section(), Handle::Shared(region.fd()), region),
+            taken => taken,
+        }
+    }
+
+    fn with(section: Section, handle: Handle<'a>, region: &Inner) -> Result<Option<PurgeLock<'a>>> {
+        let byte = region.layout().control_start();
+        let taken = handle.try_set(Kind::Write, byte, byte + 1).map_err(Error::system("take purge lock"))?;
+        Ok(taken.then_some(PurgeLock { handle, byte, _section: section }))
+    }
+
+    /// Tries `attempt` for a while.
+    fn take(
+        attempt: impl Fn() -> Result<Option<PurgeLock<'a>>>,
+        operation: &'static str,
+    ) -> Result<PurgeLock<'a>> {
+        let give_up = Instant::now() + LOCK_PATIENCE;
+        loop {
+            if let Some(lock) = attempt()? {
+                return Ok(lock);
+            }
+            if Instant::now() > give_up {
+                return Err(Error::PurgeLocked { operation });
+            }
+            std::thread::sleep(Duration::from_micros(200));
+        }
+    }
+
+    fn punch(&self, pages: Range<u64>) -> Result<(), Errno> {
+        let page = page_size();
+        memfd::punch(self.handle.fd(), pages.start * page, (pages.end - pages.start) * page)
+    }
+}
+
+impl Drop for PurgeLock<'_> {
+    fn drop(&mut self) {
+        // Cannot fail for a range that was locked; and a description of our own ends with the lock anyway.
+        let _ = self.handle.try_set(Kind::Unlock, self.byte, self.byte + 1);
+    }
+}
+
+/// Gives the region a control block, if it has none.
+pub(crate) fn append(region: &Inner) -> Result<()> {
+    let _lock = PurgeLock::take(|| PurgeLock::try_take_somehow(region), "append control block")?;
+    Control::append(region.fd(), region.layout())
+}
+
+/// Purges those of `pages` that are unpinned since `cutoff` (a stamp) or earlier. Returns how many pages that were.
+pub(crate) fn purge(region: &Inner, control: &Control, pages: Range<u64>, cutoff: u64) -> Result<u64> {
+    if !control.is_writable() {
+        return Err(Error::ReadOnly { operation: "purge" });
+    }
+    let table = control.table();
+    let mut taken = 0;
+    let mut next = pages.start;
+    while next < pages.end {
+        // Chunks end at multiples of their size, so that they never split a word.
+        let end = (next / CHUNK_PAGES + 1).saturating_mul(CHUNK_PAGES).min(pages.end);
+        let lock = PurgeLock::take(|| PurgeLock::try_take(region), "purge")?;
+        if table.needs_recovery() {
+            finish(&lock, control)?;
+        }
+        let purged = table.purge_chunk(next..end, cutoff, |pages| lock.punch(pages));
+        wake(control);
+        drop(lock);
+        taken += match purged {
+            Ok(purged) => purged,
+            Err(Fault::Corrupt(corrupt)) => return Err(corrupt.into()),
+            Err(Fault::Punch(errno)) => return Err(Error::system("purge")(errno)),
+        };
+        next = end;
+    }
+    Ok(taken)
+}
+
+/// Finishes the work of a purger that died, if nobody else holds the purge lock. True when the lock was free.
+pub(crate) fn recover(region: &Inner, control: &Control) -> bool {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let Ok(_one) = ONE_AT_A_TIME.try_lock() else { return false };
+    match PurgeLock::try_take_somehow(region) {
+        Ok(Some(lock)) => finish(&lock, control).is_ok(),
+        _ => false,
+    }
+}
+
+fn finish(lock: &PurgeLock<'_>, control: &Control) -> Result<u64> {
+    let finished = control.table().recover(|pages| {
+        // Where a hole cannot be punched the pages count as purged all the same.
+        let _ = lock.punch(pages);
+    });
+    wake(control);
+    Ok(finished?)
+}
+
+fn wake(control: &Control) {
+    // Fails only for a bad address.
+    let _ = futex::wake(control.futex(), futex::Flags::empty(), i32::MAX as u32);
+}
+
+/// A pin that has met a page that is being purged.
+pub(crate) struct PinWait<'a> {
+    region: &'a Inner,
+    control: &'a Control,
+    since: Option<Instant>,
+    looked: Option<Instant>,
+}
+
+impl<'a> PinWait<'a> {
+    #[inline]
+    pub(crate) fn new(region: &'a Inner, control: &'a Control) -> PinWait<'a> {
+        PinWait { region, control, since: None, looked: None }
+    }
+
+    /// Waits until the purge that showed `futex` has got further, or finishes it for a dead purger. `purged` says whether the pin found
+    /// purged pages so far.
+    #[cold]
+    pub(crate) fn wait(&mut self, futex: u32, purged: bool) -> Result<()> {
+        let now = Instant::now();
+        let since = *self.since.get_or_insert(now);
+        let looked = *self.looked.get_or_insert(now);
+        if now - since > PIN_PATIENCE {
+            return Err(Error::PurgeStuck { seconds: PIN_PATIENCE.as_secs(), purged });
+        }
+        if now - looked >= PIN_NAP {
+            self.looked = Some(now);
+            if recover(self.region, self.control) {
+                return Ok(());
+            }
+        }
+        let nap = Timespec { tv_sec: 0, tv_nsec: PIN_NAP.as_nanos() as i64 };
+        // Every outcome (woken, changed, timed out, interrupted) means: look again.
+        let _ = futex::wait(self.control.futex(), futex::Flags::empty(), futex, Some(&nap));
+        Ok(())
+    }
+}

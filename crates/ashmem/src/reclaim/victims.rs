@@ -1,0 +1,147 @@
+//! Whose turn it is: the runs of unpinned pages of all watched regions, oldest unpin first.
+
+use std::collections::BinaryHeap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::control::Control;
+use crate::page::page_size;
+use crate::region::Inner;
+use crate::state::{PAGES_PER_WORD, States, Table};
+
+/// Runs kept in one scan. More are found by scanning again, so that memory stays bounded when it is short.
+const MOST: usize = 16 * 1024;
+
+/// Consecutive pages of one region that were unpinned by one call.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Victim {
+    /// When, and so in which order.
+    pub(crate) stamp: u64,
+    /// Index into the scanned regions.
+    pub(crate) region: usize,
+    pub(crate) first: u64,
+    pub(crate) end: u64,
+}
+
+/// All that can be reclaimed.
+#[derive(Debug, Default)]
+pub(crate) struct Scan {
+    /// The oldest runs, oldest first.
+    pub(crate) oldest: Vec<Victim>,
+    /// Unpinned pages in all, whether they are in memory or not.
+    pub(crate) pages: u64,
+    /// There are more runs than [`MOST`].
+    pub(crate) truncated: bool,
+}
+
+/// Looks at every region. Regions whose control block is corrupt are left out.
+pub(crate) fn scan(regions: &[Arc<Inner>]) -> Scan {
+    let mut oldest = BinaryHeap::new();
+    let mut scan = Scan::default();
+    for (region, inner) in regions.iter().enumerate() {
+        if inner.is_unpurgeable() {
+            continue;
+        }
+        let Some(control) = inner.known_control() else { continue };
+        let each = |pages: Range<u64>, stamp| {
+            scan.pages += pages.end - pages.start;
+            oldest.push(Victim { stamp, region, first: pages.start, end: pages.end });
+            if oldest.len() > MOST {
+                oldest.pop();
+                scan.truncated = true;
+            }
+        };
+        unpinned_runs(control, each);
+    }
+    scan.oldest = oldest.into_sorted_vec();
+    scan
+}
+
+/// Whether a region has an unpinned page.
+pub(crate) fn any_unpinned(inner: &Inner) -> bool {
+    let mut any = false;
+    if let Some(control) = inner.known_control().filter(|_| !inner.is_unpurgeable()) {
+        unpinned_runs(control, |_, _| any = true);
+    }
+    any
+}
+
+/// Calls `each` with every run of unpinned pages that have one stamp.
+fn unpinned_runs(control: &Control, mut each: impl FnMut(Range<u64>, u64)) {
+    let table = control.table();
+    let area = table.load_area();
+    if !area.is_dirty() {
+        if area.base() == States::UNPINNED {
+            each(0..table.pages, table.area_stamp.load(std::sync::atomic::Ordering::Relaxed));
+        }
+        return;
+    }
+    let present = Presence::of(control, &table);
+    let mut run: Option<(Range<u64>, u64)> = None;
+    for (index, select) in table.select(0..table.pages) {
+        let unpinned = if present.word(index) {
+            match table.read_word(index) {
+                Ok((_, _, states)) => states.unpinned().and(select),
+                Err(_) => return,
+            }
+        } else {
+            area.base().unpinned().and(select)
+        };
+        let base = index as u64 * PAGES_PER_WORD;
+        for page in unpinned.iter() {
+            let stamp = if present.stamps(index) {
+                table.stamp_of(index, page)
+            } else {
+                table.stamp_of_word(index, present.word_stamp(index))
+            };
+            let page = base + u64::from(page);
+            match &mut run {
+                Some((pages, of)) if pages.end == page && *of == stamp => pages.end += 1,
+                _ => {
+                    if let Some((pages, stamp)) = run.replace((page..page + 1, stamp)) {
+                        each(pages, stamp);
+                    }
+                }
+            }
+        }
+    }
+    if let Some((pages, stamp)) = run {
+        each(pages, stamp);
+    }
+}
+
+/// Which pages of a control block are in memory. Reading one that is not would allocate it: words that were never
+/// written would then cost memory when it is short. A page in swap counts as absent; the purge itself looks again.
+struct Presence {
+    pages: Option<Vec<u8>>,
+    words: usize,
+}
+
+impl Presence {
+    fn of(control: &Control, table: &Table<'_>) -> Presence {
+        let count = control.map().len() / page_size() as usize;
+        let mut pages = vec![0; count];
+        let known = count > 1 && control.map().residency(0, &mut pages).is_some();
+        Presence { pages: known.then_some(pages), words: table.words.len() }
+    }
+
+    fn at(&self, byte: usize) -> bool {
+        let page = byte / page_size() as usize;
+        self.pages.as_ref().is_none_or(|pages| pages.get(page).is_some_and(|page| page & 1 != 0))
+    }
+
+    fn word(&self, index: usize) -> bool {
+        self.at(Control::place(index))
+    }
+
+    fn word_stamp(&self, index: usize) -> bool {
+        self.at(Control::place(self.words + index))
+    }
+
+    /// Whether all stamps that matter for a word's pages may be read.
+    fn stamps(&self, index: usize) -> bool {
+        let first = 2 * self.words + index * PAGES_PER_WORD as usize;
+        let last = first + PAGES_PER_WORD as usize - 1;
+        self.word_stamp(index) && self.at(Control::place(first)) && self.at(Control::place(last))
+    }
+}

@@ -1,0 +1,193 @@
+//! Descriptors that come from elsewhere, and descriptors to hand on.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use rustix::fs::SealFlags;
+
+use super::{Region, RegionOptions};
+use crate::control::Layout;
+use crate::page::SIZE_MAX;
+use crate::sys::{lock, memfd};
+use crate::{Error, Result};
+
+/// How long a receiver waits for somebody who is appending the control block right now.
+const APPEND_WAIT: Duration = Duration::from_secs(1);
+
+impl Region {
+    /// Makes a region of a descriptor that was received.
+    ///
+    /// Any memfd will do: one without a control block is a region whose size is the file's. Pins of its other holders are seen
+    /// here and the other way round.
+    ///
+    /// # Errors
+    /// [`Error::NotARegion`] when it is not a memfd (of ordinary pages), or when it claims to have a control block that
+    /// does not fit; [`Error::InvalidSize`] when it is empty; [`Error::System`]. The descriptor is closed in any case;
+    /// pass a duplicate to keep it.
+    pub fn from_fd(fd: OwnedFd) -> Result<Region> {
+        Region::from_fd_with(fd, RegionOptions::new())
+    }
+
+    /// [`Region::from_fd`] with a reclaimer of the caller's choice; the other options are for regions that are made.
+    ///
+    /// # Errors
+    /// As [`Region::from_fd`].
+    pub fn from_fd_with(fd: OwnedFd, options: RegionOptions) -> Result<Region> {
+        let mut status = memfd::status(fd.as_fd()).map_err(Error::system("look at descriptor"))?;
+        if !status.is_memfd().map_err(Error::system("look at descriptor"))? {
+            return Err(Error::NotARegion { reason: "the descriptor is not a memfd" });
+        }
+        let seals = memfd::seals(fd.as_fd()).map_err(|_| Error::NotARegion { reason: "it has no seals" })?;
+        if !status.has_control_mark && !seals.contains(SealFlags::GROW) {
+            wait_for_append(&fd)?;
+            status = memfd::status(fd.as_fd()).map_err(Error::system("look at descriptor"))?;
+        }
+        let size = if status.has_control_mark {
+            Layout::from_file_size(status.size)
+                .ok_or(Error::NotARegion { reason: "the file's size does not fit a control block" })?
+                .size
+        } else {
+            status.size
+        };
+        if size == 0 || size > SIZE_MAX {
+            return Err(Error::InvalidSize { size, max: SIZE_MAX });
+        }
+        let region = Region::new(fd, size, None, options.take_reclaimer());
+        region.inner.control()?;
+        Ok(region)
+    }
+
+    /// A new descriptor of this region that can only read, with a description (file position, locks) of its own.
+    ///
+    /// A receiver can then neither write, unpin nor purge. That stops mistakes, and other users; a process of the same user can open the
+    /// region for writing again through `/proc`, and only removing WRITE from the mask
+    /// ([`Region::set_protection`]) stops that.
+    ///
+    /// # Errors
+    /// [`Error::System`]: no `/proc`, no free descriptor.
+    pub fn share_read_only(&self) -> Result<OwnedFd> {
+        memfd::reopen(self.as_fd(), false).map_err(Error::system("reopen region read-only"))
+    }
+
+    /// A new descriptor of this region that reads and writes, with a description of its own.
+    ///
+    /// # Errors
+    /// [`Error::System`]: no `/proc`, no free descriptor, no permission.
+    pub fn share_read_write(&self) -> Result<OwnedFd> {
+        memfd::reopen(self.as_fd(), true).map_err(Error::system("reopen region"))
+    }
+
+    /// Whether this descriptor can write.
+    pub(crate) fn is_writable(&self) -> Result<bool> {
+        memfd::is_writable(self.as_fd()).map_err(Error::system("look at descriptor"))
+    }
+
+    /// Makes sure that no page can vanish from under a mapping (SIGBUS), for good.
+    pub(crate) fn seal_against_shrinking(&self) -> Result<()> {
+        if self.inner.sealed_against_shrinking.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let seals = memfd::seals(self.as_fd()).map_err(Error::system("read seals"))?;
+        if !seals.contains(SealFlags::SHRINK) {
+            memfd::add_seals(self.as_fd(), SealFlags::SHRINK).map_err(|_| Error::Unsealable)?;
+        }
+        // It may have shrunk before it was sealed, by whomever.
+        if self.inner.status()?.size < self.size() {
+            return Err(Error::NotARegion { reason: "the file has shrunk" });
+        }
+        self.inner.mark_sealed_against_shrinking();
+        Ok(())
+    }
+}
+
+/// Somebody may be between growing the file and marking it; they hold the purge lock, the only lock that a file without
+/// control block can have.
+fn wait_for_append(fd: &OwnedFd) -> Result<()> {
+    let give_up = Instant::now() + APPEND_WAIT;
+    while lock::is_held(fd.as_fd(), 0, i64::MAX as u64).unwrap_or(false) {
+        if Instant::now() > give_up {
+            return Err(Error::PurgeLocked { operation: "receive region" });
+        }
+        std::thread::sleep(Duration::from_micros(100));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use super::*;
+    use crate::Contents;
+
+    fn raw_memfd(size: u64) -> OwnedFd {
+        let fd = memfd::create(c"foreign").expect("a memfd");
+        memfd::set_size(fd.as_fd(), size).expect("a size");
+        fd
+    }
+
+    #[test]
+    fn a_foreign_memfd_is_a_region_and_becomes_purgeable() {
+        let region = Region::from_fd(raw_memfd(10_000)).expect("a memfd is a region");
+        assert_eq!((region.size(), region.name().expect("named").to_str()), (10_000, Some("foreign")));
+        assert_eq!(region.pin(..).expect("pinned from the start"), Contents::Intact);
+        region.unpin(..).expect("a control block can be appended");
+        let other =
+            Region::from_fd(region.as_fd().try_clone_to_owned().expect("a duplicate")).expect("a region");
+        assert_eq!(other.size(), 10_000, "the size is exact behind a control block, too");
+    }
+
+    #[test]
+    fn anything_else_is_refused() {
+        let file = tempfile::tempfile().expect("a file");
+        file.set_len(8192).expect("a size");
+        for fd in [
+            OwnedFd::from(file),
+            File::open("/dev/null").expect("a device").into(),
+            std::io::pipe().expect("a pipe").0.into(),
+        ] {
+            assert!(matches!(Region::from_fd(fd), Err(Error::NotARegion { .. })));
+        }
+        assert!(matches!(Region::from_fd(raw_memfd(0)), Err(Error::InvalidSize { .. })));
+        assert!(matches!(Region::from_fd(raw_memfd(SIZE_MAX + 1)), Err(Error::InvalidSize { .. })));
+    }
+
+    #[test]
+    fn a_forged_mark_is_refused() {
+        let page = crate::page_size();
+        for size in [1, page, 3 * page - 7, 1 << 40] {
+            let fd = raw_memfd(size);
+            memfd::set_control_mark(fd.as_fd()).expect("the owner may");
+            assert!(matches!(Region::from_fd(fd), Err(Error::NotARegion { .. })), "{size}");
+        }
+        // A size that fits, but nothing sealed: it could be truncated under the mapping.
+        let fd = raw_memfd(Layout::new(page).file_size());
+        memfd::set_control_mark(fd.as_fd()).expect("the owner may");
+        assert!(matches!(Region::from_fd(fd), Err(Error::NotARegion { .. })));
+    }
+
+    #[test]
+    fn a_shrunken_or_unsealable_file_is_not_mapped() {
+        let fd = raw_memfd(8192);
+        let region = Region::from_fd(fd.try_clone().expect("a duplicate")).expect("a region");
+        memfd::set_size(fd.as_fd(), 10).expect("not sealed yet");
+        assert!(matches!(region.map(), Err(Error::NotARegion { .. })));
+
+        let fd = raw_memfd(8192);
+        memfd::add_seals(fd.as_fd(), SealFlags::SEAL).expect("sealed");
+        let region = Region::from_fd(fd).expect("a region");
+        assert!(matches!(region.map(), Err(Error::Unsealable)));
+        assert!(matches!(region.unpin(..), Err(Error::NotPurgeable { .. })));
+    }
+
+    #[test]
+    fn a_read_only_receiver_cannot_write_unpin_or_purge() {
+        let region = Region::options().purgeable().create("shared", 8192).expect("a region");
+        region.map().expect("mapped").write_at(0, b"kept").expect("written");
+        let reader = Region::from_fd(region.share_read_only().expect("reopened")).expect("a region");
+        assert!(matches!(reader.map(), Err(Error::ReadOnly { .. })));
+        assert!(matches!(reader.unpin(..), Err(Error::ReadOnly { .. })));
+        assert_eq!(reader.map_read_only().expect("mapped").read_vec(0, 4).expect("read"), b"kept");
+    }
+}

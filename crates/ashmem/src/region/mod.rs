@@ -1,0 +1,253 @@
+//! The region: a memfd with a label, a size, and pages that can be unpinned.
+
+mod descriptor;
+mod freeze;
+mod options;
+mod pins;
+mod protection;
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+pub use freeze::{FreezeError, Frozen};
+pub use options::RegionOptions;
+pub use pins::{Contents, PinStatus, Stats};
+
+use crate::control::{Control, Layout};
+use crate::page::page_align;
+use crate::reclaim::Reclaimer;
+use crate::sys::memfd;
+use crate::{Error, MapOptions, Mapping, Result};
+
+/// Longest name of a region in bytes (`memfd_create(2)`).
+pub const NAME_MAX: usize = 249;
+
+/// Anonymous shared memory, addressed by a descriptor.
+///
+/// A region has a fixed size in bytes and a name that is only a label. It is shared by handing its descriptor to
+/// another process, in any way that passes descriptors; [`Region::from_fd`] makes a region of what arrives. Its pages
+/// start *pinned*. [`unpin`](Region::unpin) says that they could be rebuilt and may be taken away when memory runs
+/// short; [`pin`](Region::pin) takes them back and says whether they survived. (This has nothing to do with
+/// [`std::pin`].)
+///
+/// Cloning is cheap and gives the same region; it lives, in this process, until the last clone is dropped. Mappings made
+/// before stay valid.
+///
+/// Stands for a descriptor of `/dev/ashmem`, or of `ashmem_create_region` in libcutils.
+///
+/// # Examples
+/// ```
+/// use ashmem::{Contents, Region};
+///
+/// let region = Region::create("thumbnails", 1 << 20)?;
+/// let mapping = region.map()?;
+/// mapping.write_at(0, b"decoded image")?;
+///
+/// region.unpin(..)?;
+/// // From here on, the contents may go whenever the system is short of memory.
+/// match region.pin(..)? {
+///     Contents::Intact => assert_eq!(mapping.read_vec(0, 7)?, b"decoded"[..]),
+///     Contents::Purged => mapping.write_at(0, b"decoded again")?,
+/// }
+/// # Ok::<(), ashmem::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Region {
+    pub(crate) inner: Arc<Inner>,
+}
+
+/// What the clones of a region, and the reclaimer that watches it, have in common.
+pub(crate) struct Inner {
+    fd: OwnedFd,
+    size: u64,
+    name: OnceLock<Vec<u8>>,
+    control: OnceLock<Control>,
+    sealed_against_shrinking: AtomicBool,
+    /// The kernel will never let a hole be punched again: it lost WRITE.
+    unpurgeable: AtomicBool,
+    /// A reclaimer knows this region and its thread is running. See [`crate::reclaim`].
+    pub(crate) watched: AtomicBool,
+    pub(crate) reclaimer: Option<Reclaimer>,
+}
+
+impl Region {
+    /// Makes a region of `size` bytes, all zeros and pinned. No memory is used until it is touched.
+    ///
+    /// The name is a label for people (`/proc/PID/maps`); two regions may have the same. It may be any bytes but NUL,
+    /// at most [`NAME_MAX`] of them. The descriptor is closed on exec.
+    ///
+    /// # Errors
+    /// [`Error::NameTooLong`], [`Error::NameHasNul`], [`Error::InvalidSize`]; [`Error::System`] when the process or the
+    /// system has no more descriptors (EMFILE, ENFILE) or memory, or refuses memfds.
+    pub fn create(name: impl AsRef<OsStr>, size: u64) -> Result<Region> {
+        RegionOptions::new().create(name, size)
+    }
+
+    /// Options for a region: purgeable from the start, populated, sealed.
+    #[must_use]
+    pub fn options() -> RegionOptions {
+        RegionOptions::new()
+    }
+
+    fn new(fd: OwnedFd, size: u64, name: Option<&[u8]>, reclaimer: Option<Reclaimer>) -> Region {
+        let inner = Inner {
+            fd,
+            size,
+            name: name.map_or_else(OnceLock::new, |name| OnceLock::from(name.to_vec())),
+            control: OnceLock::new(),
+            sealed_against_shrinking: AtomicBool::new(false),
+            unpurgeable: AtomicBool::new(false),
+            watched: AtomicBool::new(false),
+            reclaimer,
+        };
+        Region { inner: Arc::new(inner) }
+    }
+
+    /// Size in bytes, exactly as it was asked for.
+    #[must_use]
+    #[inline]
+    pub fn size(&self) -> u64 {
+        self.inner.size
+    }
+
+    /// The name that the region was made with.
+    ///
+    /// # Errors
+    /// [`Error::System`] for a region that was received, in a process without `/proc`.
+    pub fn name(&self) -> Result<&OsStr> {
+        if let Some(name) = self.inner.name.get() {
+            return Ok(OsStr::from_bytes(name));
+        }
+        let name = memfd::name(self.as_fd()).map_err(Error::system("read region name"))?;
+        Ok(OsStr::from_bytes(self.inner.name.get_or_init(|| name)))
+    }
+
+    /// The inode number: the same for all descriptors of one region, different for any two regions that live at the same
+    /// time. Stands for `ASHMEM_GET_FILE_ID`.
+    ///
+    /// # Errors
+    /// [`Error::System`].
+    pub fn file_id(&self) -> Result<u64> {
+        Ok(self.inner.status()?.inode)
+    }
+
+    /// Maps the whole region, shared, for reading and writing.
+    ///
+    /// # Errors
+    /// See [`MapOptions::map`].
+    pub fn map(&self) -> Result<Mapping> {
+        MapOptions::new().map(self)
+    }
+
+    /// Maps the whole region, shared, for reading.
+    ///
+    /// # Errors
+    /// See [`MapOptions::map`].
+    pub fn map_read_only(&self) -> Result<Mapping> {
+        MapOptions::new().read_only().map(self)
+    }
+
+    /// Bytes of the region's data that take up memory or swap.
+    ///
+    /// # Errors
+    /// [`Error::System`].
+    pub fn resident(&self) -> Result<u64> {
+        self.inner.resident()
+    }
+
+    /// The descriptor, for who wants only that. When other clones of the region are left, it is a duplicate.
+    ///
+    /// # Errors
+    /// [`Error::System`] when there is no free descriptor for a duplicate.
+    pub fn into_fd(self) -> Result<OwnedFd> {
+        match Arc::try_unwrap(self.inner) {
+            Ok(inner) => Ok(inner.fd),
+            Err(shared) => shared
+                .fd
+                .try_clone()
+                .map_err(|source| Error::System { operation: "duplicate descriptor", source }),
+        }
+    }
+
+    /// The path that opens this region again from any process that may look into this one
+    /// (`/proc/PID/fd/N`, `proc(5)`).
+    #[must_use]
+    pub fn proc_path(&self) -> std::path::PathBuf {
+        use std::os::fd::AsRawFd;
+        Path::new("/proc")
+            .join(std::process::id().to_string())
+            .join("fd")
+            .join(self.as_fd().as_raw_fd().to_string())
+    }
+}
+
+impl Inner {
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    pub(crate) fn layout(&self) -> Layout {
+        Layout::new(self.size)
+    }
+
+    pub(crate) fn status(&self) -> Result<memfd::Status> {
+        memfd::status(self.fd()).map_err(Error::system("look at region"))
+    }
+
+    /// The control block, if this process has met it. Never asks the kernel.
+    #[inline]
+    pub(crate) fn known_control(&self) -> Option<&Control> {
+        self.control.get()
+    }
+
+    /// The control block, if there is one by now.
+    pub(crate) fn control(&self) -> Result<Option<&Control>> {
+        if let Some(control) = self.control.get() {
+            return Ok(Some(control));
+        }
+        let opened = Control::open(self.fd(), self.size)?;
+        Ok(opened.map(|opened| self.control.get_or_init(|| opened)))
+    }
+
+    pub(crate) fn resident(&self) -> Result<u64> {
+        let control = self.control()?.map_or(0, Control::resident);
+        let data = self.status()?.allocated.saturating_sub(control);
+        Ok(data.min(page_align(self.size)))
+    }
+
+    pub(crate) fn is_unpurgeable(&self) -> bool {
+        self.unpurgeable.load(Ordering::Relaxed)
+    }
+
+    /// Remembers a failure that every later purge would meet, too.
+    pub(crate) fn note_purge_failure(&self, error: &Error) {
+        if error.raw_os_error() == libc::EPERM {
+            self.unpurgeable.store(true, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn mark_sealed_against_shrinking(&self) {
+        self.sealed_against_shrinking.store(true, Ordering::Relaxed);
+    }
+}
+
+impl AsFd for Region {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.inner.fd()
+    }
+}
+
+impl fmt::Debug for Region {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Region")
+            .field("fd", &self.inner.fd)
+            .field("name", &self.name().ok())
+            .field("size", &self.inner.size)
+            .finish_non_exhaustive()
+    }
+}

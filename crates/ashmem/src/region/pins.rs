@@ -1,0 +1,222 @@
+//! Pin, unpin, purge and what can be asked about them.
+
+use std::ops::RangeBounds;
+use std::sync::atomic::Ordering;
+
+use rustix::fs::SealFlags;
+
+use super::{Inner, Region};
+use crate::control::Control;
+use crate::purger::{self, PinWait};
+use crate::state::{self, Walked};
+use crate::sys::memfd;
+use crate::{Error, PageRange, Result, page_size, reclaim};
+
+/// What became of the contents while they were unpinned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[must_use = "purged contents have to be made again"]
+pub enum Contents {
+    /// Everything is as it was (`ASHMEM_NOT_PURGED`).
+    Intact,
+    /// At least one page was taken away (`ASHMEM_WAS_PURGED`); such pages read as zeros. Told once: the pages are pinned
+    /// now, and the next pin says [`Contents::Intact`].
+    Purged,
+}
+
+impl Contents {
+    fn from_purged(purged: bool) -> Contents {
+        if purged { Contents::Purged } else { Contents::Intact }
+    }
+
+    /// Whether a page was taken away.
+    #[must_use]
+    pub fn is_purged(self) -> bool {
+        self == Contents::Purged
+    }
+}
+
+/// The answer to [`Region::pin_status`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PinStatus {
+    /// At least one page of the range is unpinned (`ASHMEM_IS_UNPINNED`).
+    Unpinned,
+    /// Every page of the range is pinned (`ASHMEM_IS_PINNED`).
+    Pinned,
+}
+
+/// How many pages of a region are in which state, and what it costs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Pages that nobody may take away.
+    pub pinned_pages: u64,
+    /// Pages that may be taken away.
+    pub unpinned_pages: u64,
+    /// Pages that were taken away and not pinned since.
+    pub purged_pages: u64,
+    /// Bytes of data in memory or swap.
+    pub resident_bytes: u64,
+}
+
+impl Region {
+    /// Pins pages: they stay until they are unpinned. Says whether any of them was purged since it was unpinned.
+    ///
+    /// The range is in bytes; both ends must be multiples of [`page_size`], or the exact end of the region; `..` is the
+    /// whole region and costs a few nanoseconds whatever its size. Pins are flags of the pages, not counts: one
+    /// holder's unpin counts for all. Waits for a purge of the same pages that is under way, so that nothing takes them away after
+    /// this has returned.
+    ///
+    /// Stands for `ASHMEM_PIN`, `ashmem_pin_region`.
+    ///
+    /// # Errors
+    /// [`Error::RangeEmpty`], [`Error::RangeOutOfBounds`], [`Error::RangeMisaligned`]; [`Error::ReadOnly`] through a
+    /// read-only descriptor, unless the region lost WRITE; [`Error::PurgeStuck`];
+    /// [`Error::ControlBlockCorrupt`]. After an error some pages may be pinned and others not.
+    #[inline]
+    pub fn pin(&self, range: impl RangeBounds<u64>) -> Result<Contents> {
+        let range = PageRange::new(range, self.size())?;
+        match self.inner.known_control() {
+            Some(control) if control.is_writable() => self.inner.pin(control, range),
+            _ => self.inner.pin_without_writing(range),
+        }
+    }
+
+    /// Unpins pages: they could be made again, so they may be taken away when memory runs short, those that were unpinned longest ago
+    /// first. The first unpin gives the region a control block, if it has none.
+    ///
+    /// Frees nothing by itself. Unpinning what is unpinned changes nothing, also not its age.
+    ///
+    /// Stands for `ASHMEM_UNPIN`, `ashmem_unpin_region`.
+    ///
+    /// # Errors
+    /// As [`pin`](Region::pin) for the range; [`Error::NotPurgeable`] when there can be no control block;
+    /// [`Error::ReadOnly`] through a read-only descriptor; [`Error::System`].
+    #[inline]
+    pub fn unpin(&self, range: impl RangeBounds<u64>) -> Result<()> {
+        let range = PageRange::new(range, self.size())?;
+        let control = match self.inner.known_control() {
+            Some(control) if control.is_writable() => control,
+            _ => self.inner.need_control("unpin")?,
+        };
+        self.inner.unpin(control, range)?;
+        // Sequentially consistent, as is the unpin: see `reclaim::Reclaimer::retire`.
+        if !self.inner.watched.load(Ordering::SeqCst) {
+            reclaim::watch(&self.inner);
+        }
+        Ok(())
+    }
+
+    /// Whether all pages of a range are pinned.
+    ///
+    /// Stands for `ASHMEM_GET_PIN_STATUS`.
+    ///
+    /// # Errors
+    /// As [`pin`](Region::pin) for the range; [`Error::ControlBlockCorrupt`]; [`Error::System`].
+    pub fn pin_status(&self, range: impl RangeBounds<u64>) -> Result<PinStatus> {
+        let range = PageRange::new(range, self.size())?;
+        let Some(control) = self.inner.control()? else { return Ok(PinStatus::Pinned) };
+        let unpinned = control.table().is_unpinned(range.first()..range.end())?;
+        Ok(if unpinned { PinStatus::Unpinned } else { PinStatus::Pinned })
+    }
+
+    /// Counts pages and resident bytes.
+    ///
+    /// # Errors
+    /// [`Error::ControlBlockCorrupt`], [`Error::System`].
+    pub fn stats(&self) -> Result<Stats> {
+        let resident_bytes = self.resident()?;
+        let pages = self.size().div_ceil(page_size());
+        let Some(control) = self.inner.control()? else {
+            return Ok(Stats { pinned_pages: pages, resident_bytes, ..Stats::default() });
+        };
+        let counts = control.table().counts(0..pages)?;
+        Ok(Stats {
+            pinned_pages: counts.pinned,
+            unpinned_pages: counts.unpinned,
+            purged_pages: counts.purged,
+            resident_bytes,
+        })
+    }
+
+    /// Takes all unpinned pages of this region away now, and returns how many bytes that are.
+    ///
+    /// # Errors
+    /// [`Error::PurgeLocked`] when another process keeps the purge lock; [`Error::ReadOnly`] through a read-only
+    /// descriptor; [`Error::System`], with EPERM when the region lost WRITE.
+    pub fn purge(&self) -> Result<u64> {
+        let Some(control) = self.inner.control()? else { return Ok(0) };
+        let pages = 0..control.layout().pages();
+        Ok(purger::purge(&self.inner, control, pages, u64::MAX)? * page_size())
+    }
+}
+
+impl Inner {
+    #[inline]
+    fn pin(&self, control: &Control, range: PageRange) -> Result<Contents> {
+        let table = control.table();
+        let mut wait = PinWait::new(self, control);
+        let mut wait = |futex, purged| wait.wait(futex, purged);
+        if !range.is_whole() {
+            return Ok(Contents::from_purged(table.pin(range.first()..range.end(), &mut wait)?));
+        }
+        let walked = table.pin_all(&mut wait)?;
+        self.after_walk(control, walked);
+        Ok(Contents::from_purged(walked.purged))
+    }
+
+    #[inline]
+    fn unpin(&self, control: &Control, range: PageRange) -> Result<()> {
+        let table = control.table();
+        if !range.is_whole() {
+            return Ok(table.unpin(range.first()..range.end(), state::now())?);
+        }
+        let walked = table.unpin_all(state::now)?;
+        self.after_walk(control, walked);
+        Ok(())
+    }
+
+    /// A purger that died left its mark, which makes whole-region operations slow until somebody clears it.
+    #[inline]
+    fn after_walk(&self, control: &Control, walked: Walked) {
+        if walked.purging {
+            purger::recover(self, control);
+        }
+    }
+
+    /// Pinning where there was no control block when this process last looked, or where it cannot be written.
+    #[cold]
+    fn pin_without_writing(&self, range: PageRange) -> Result<Contents> {
+        let Some(control) = self.control()? else { return Ok(Contents::Intact) };
+        if control.is_writable() {
+            return self.pin(control, range);
+        }
+        let seals = memfd::seals(self.fd()).map_err(Error::system("read seals"))?;
+        if !seals.intersects(SealFlags::WRITE | SealFlags::FUTURE_WRITE) {
+            return Err(Error::ReadOnly { operation: "pin" });
+        }
+        // Holes cannot be punched any more: what is there stays.
+        let counts = control.table().counts(range.first()..range.end())?;
+        Ok(Contents::from_purged(counts.purged > 0))
+    }
+
+    /// The control block, writable; appended if there is none.
+    #[cold]
+    pub(crate) fn need_control(&self, operation: &'static str) -> Result<&Control> {
+        if !memfd::is_writable(self.fd()).map_err(Error::system("look at descriptor"))? {
+            return Err(Error::ReadOnly { operation });
+        }
+        let control = match self.control()? {
+            Some(control) => control,
+            None => {
+                purger::append(self)?;
+                self.mark_sealed_against_shrinking();
+                self.control()?.ok_or(Error::NotARegion { reason: "the control block went away" })?
+            }
+        };
+        if !control.is_writable() {
+            return Err(Error::ReadOnly { operation });
+        }
+        control.initialise();
+        Ok(control)
+    }
+}

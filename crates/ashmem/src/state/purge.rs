@@ -1,0 +1,196 @@
+//! Taking unpinned pages away. Everything here needs the purge lock.
+
+use std::ops::Range;
+
+use super::{Corrupt, PAGES_PER_WORD, Select, States, Table};
+use crate::sync::Ordering;
+
+/// Words claimed at a time: what a pin may have to wait for. 64 words are 4 MiB with pages of 4 KiB.
+pub(crate) const CHUNK_WORDS: u64 = 64;
+
+/// Pages in a chunk.
+pub(crate) const CHUNK_PAGES: u64 = CHUNK_WORDS * PAGES_PER_WORD;
+
+/// Why a chunk was not purged, or not all of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault<E> {
+    Corrupt(Corrupt),
+    /// The hole could not be punched; the pages are unpinned as before.
+    Punch(E),
+}
+
+impl<E> From<Corrupt> for Fault<E> {
+    fn from(corrupt: Corrupt) -> Self {
+        Fault::Corrupt(corrupt)
+    }
+}
+
+impl Table<'_> {
+    /// Whether an earlier purger left the area marked.
+    pub(crate) fn needs_recovery(&self) -> bool {
+        self.load_area().is_purging()
+    }
+
+    /// Purges those of `pages` (at most a chunk) that are unpinned since `cutoff` or earlier, and returns how many.
+    ///
+    /// `punch` takes a range of pages away. Waiters are to be woken afterwards.
+    pub(crate) fn purge_chunk<E>(
+        &self,
+        pages: Range<u64>,
+        cutoff: u64,
+        mut punch: impl FnMut(Range<u64>) -> Result<(), E>,
+    ) -> Result<u64, Fault<E>> {
+        debug_assert!(pages.end - pages.start <= CHUNK_PAGES);
+        self.begin();
+        let mut claimed = [Select::NONE; CHUNK_WORDS as usize + 1];
+        let mut corrupt = None;
+        let first = pages.start / PAGES_PER_WORD;
+        for (index, select) in self.select(pages) {
+            match self.claim(index, select, cutoff) {
+                Ok(select) => claimed[index - first as usize] = select,
+                Err(error) => corrupt = Some(error),
+            }
+        }
+        let base = first * PAGES_PER_WORD;
+        let mut failed = None;
+        let mut taken = 0;
+        for run in runs(&claimed) {
+            let pages = base + run.start..base + run.end;
+            if failed.is_none() {
+                failed = punch(pages.clone()).err();
+            }
+            let committed = failed.is_none();
+            for (index, select) in self.select(pages) {
+                let settled = if committed {
+                    self.settle(index, |states| states.commit(select))
+                } else {
+                    self.settle(index, |states| states.release(select))
+                };
+                corrupt = corrupt.or(settled.err());
+            }
+            if committed {
+                taken += run.end - run.start;
+            }
+        }
+        self.end(taken > 0);
+        match (failed, corrupt) {
+            (Some(error), _) => Err(Fault::Punch(error)),
+            (None, Some(corrupt)) if taken == 0 => Err(Fault::Corrupt(corrupt)),
+            _ => Ok(taken),
+        }
+    }
+
+    /// Finishes what a dead purger began: its pages may or may not be gone, so they go now. Returns how many.
+    ///
+    /// `punch` may fail; the pages are "purged" all the same, as some of them may be.
+    pub(crate) fn recover(&self, mut punch: impl FnMut(Range<u64>)) -> Result<u64, Corrupt> {
+        let mut taken = 0;
+        for (index, select) in self.select(0..self.pages) {
+            let (_, _, states) = self.read_word(index)?;
+            let left = states.purging().and(select);
+            if left.is_empty() {
+                continue;
+            }
+            let base = index as u64 * PAGES_PER_WORD;
+            for run in runs(&[left]) {
+                punch(base + run.start..base + run.end);
+                taken += run.end - run.start;
+            }
+            self.settle(index, |states| states.commit(left))?;
+        }
+        self.end(true);
+        Ok(taken)
+    }
+
+    fn begin(&self) {
+        loop {
+            let area = self.load_area();
+            if self.swap_area(area, area.purge_begun()) {
+                return;
+            }
+        }
+    }
+
+    fn end(&self, any: bool) {
+        loop {
+            let area = self.load_area();
+            if self.swap_area(area, area.purge_ended(any)) {
+                return;
+            }
+        }
+    }
+
+    fn claim(&self, index: usize, select: Select, cutoff: u64) -> Result<Select, Corrupt> {
+        loop {
+            let (area, word, states) = self.read_word(index)?;
+            let mut victims = states.unpinned().and(select);
+            if cutoff != u64::MAX {
+                for page in victims.iter() {
+                    if self.stamp_of(index, page) > cutoff {
+                        victims = victims.without(page);
+                    }
+                }
+            }
+            if victims.is_empty() || self.write_word(index, area, word, states.claim(victims)) {
+                return Ok(victims);
+            }
+        }
+    }
+
+    fn settle(&self, index: usize, to: impl Fn(States) -> States) -> Result<(), Corrupt> {
+        loop {
+            let (area, word, states) = self.read_word(index)?;
+            let settled = to(states);
+            if settled == states || self.write_word(index, area, word, settled) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// When the pages of a word were last unpinned, as far as the page stamps do not know better.
+    #[inline]
+    pub(crate) fn stamp_of_word(&self, index: usize, has_word_stamp: bool) -> u64 {
+        let of_area = self.area_stamp.load(Ordering::Relaxed);
+        if has_word_stamp { of_area.max(self.word_stamps[index].load(Ordering::Relaxed)) } else { of_area }
+    }
+
+    /// When a page was last unpinned.
+    #[inline]
+    pub(crate) fn stamp_of(&self, index: usize, page: u32) -> u64 {
+        let place = index * PAGES_PER_WORD as usize + page as usize;
+        let own = self.page_stamps.get(place).map_or(0, |stamp| stamp.load(Ordering::Relaxed));
+        own.max(self.stamp_of_word(index, true))
+    }
+}
+
+/// The runs of consecutive pages in some words, as page numbers from the first word on.
+pub(crate) fn runs(words: &[Select]) -> impl Iterator<Item = Range<u64>> + '_ {
+    let mut pages = words
+        .iter()
+        .enumerate()
+        .flat_map(|(index, select)| {
+            select.iter().map(move |page| index as u64 * PAGES_PER_WORD + u64::from(page))
+        })
+        .peekable();
+    std::iter::from_fn(move || {
+        let start = pages.next()?;
+        let mut end = start + 1;
+        while pages.next_if_eq(&end).is_some() {
+            end += 1;
+        }
+        Some(start..end)
+    })
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_cross_words() {
+        let words =
+            [Select::pages(14, 16), Select::ALL, Select::pages(0, 1), Select::NONE, Select::pages(3, 5)];
+        assert_eq!(runs(&words).collect::<Vec<_>>(), [14..33, 67..69]);
+        assert_eq!(runs(&[Select::NONE]).count(), 0);
+    }
+}

@@ -1,0 +1,70 @@
+//! Staying sane across `fork(2)`, and threads that leave the process's signals alone.
+//!
+//! Everything in the crate that holds a lock (a mutex, or a record lock on a region) holds it inside a [`Section`].
+//! Fork waits until no section is open, so a child never inherits a lock that nobody will release.
+#![allow(unsafe_code, reason = "pthread_atfork and pthread_sigmask")]
+
+use std::cell::RefCell;
+use std::sync::{Once, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+static GATE: RwLock<()> = RwLock::new(());
+static CHILD: RwLock<Option<fn()>> = RwLock::new(None);
+
+thread_local! {
+    static FORKING: RefCell<Option<RwLockWriteGuard<'static, ()>>> = const { RefCell::new(None) };
+}
+
+/// While one is open, no other thread of the process is inside `fork(2)`. Never open one inside another.
+#[must_use = "the section ends when this is dropped"]
+pub(crate) struct Section(#[allow(dead_code, reason = "held for its drop")] RwLockReadGuard<'static, ()>);
+
+/// Opens a section; waits while another thread forks.
+pub(crate) fn section() -> Section {
+    Section(GATE.read().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Installs the handlers, once, and what a child does first. `in_child` may not open a section.
+pub(crate) fn install(in_child: fn()) {
+    static INSTALLED: Once = Once::new();
+    INSTALLED.call_once(|| {
+        *CHILD.write().unwrap_or_else(PoisonError::into_inner) = Some(in_child);
+        // SAFETY: the three handlers are functions of this crate that live as long as the process.
+        let answer =
+            unsafe { libc::pthread_atfork(Some(before), Some(after_in_parent), Some(after_in_child)) };
+        debug_assert_eq!(answer, 0, "pthread_atfork fails only without memory");
+    });
+}
+
+extern "C" fn before() {
+    let guard = GATE.write().unwrap_or_else(PoisonError::into_inner);
+    // A thread that is being torn down has no thread-local storage any more; then fork goes ahead unguarded.
+    let _ = FORKING.try_with(|slot| *slot.borrow_mut() = Some(guard));
+}
+
+extern "C" fn after_in_parent() {
+    let _ = FORKING.try_with(|slot| slot.borrow_mut().take());
+}
+
+extern "C" fn after_in_child() {
+    let action = CHILD.try_read().ok().and_then(|action| *action);
+    if let Some(action) = action {
+        action();
+    }
+    after_in_parent();
+}
+
+/// Runs `spawn` with all signals blocked, so that a thread it starts never takes one meant for the program.
+pub(crate) fn without_signals<T>(spawn: impl FnOnce() -> T) -> T {
+    // SAFETY: `sigset_t` is a C structure of integers, for which all zeros is a value.
+    let mut all: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: as above.
+    let mut old: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: `all` is a valid place for a signal set.
+    unsafe { libc::sigfillset(&mut all) };
+    // SAFETY: both sets are valid; only the calling thread's mask changes.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut old) };
+    let result = spawn();
+    // SAFETY: `old` is the mask that was in force.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &old, std::ptr::null_mut()) };
+    result
+}

@@ -1,0 +1,79 @@
+//! `mmap(2)` with an owner.
+#![allow(unsafe_code, reason = "maps and unmaps memory")]
+
+use std::os::fd::BorrowedFd;
+use std::ptr::{self, NonNull};
+use std::sync::atomic::AtomicU64;
+
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+
+/// A mapping of `len` bytes, unmapped on drop. Knows nothing of regions.
+#[derive(Debug)]
+pub(crate) struct RawMap {
+    start: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: a mapping is an address range of the process, usable and unmappable from any thread.
+unsafe impl Send for RawMap {}
+// SAFETY: `RawMap` itself gives out only a pointer; who dereferences it answers for races.
+unsafe impl Sync for RawMap {}
+
+impl RawMap {
+    /// Maps `len` bytes of `fd` from `offset` on; both must suit `mmap(2)`.
+    pub(crate) fn new(
+        fd: BorrowedFd<'_>,
+        offset: u64,
+        len: usize,
+        prot: ProtFlags,
+        flags: MapFlags,
+    ) -> rustix::io::Result<RawMap> {
+        // SAFETY: a null hint without MAP_FIXED never replaces an existing mapping.
+        let start = unsafe { mmap(ptr::null_mut(), len, prot, flags, fd, offset) }?;
+        let start = NonNull::new(start.cast()).ok_or(rustix::io::Errno::NOMEM)?;
+        Ok(RawMap { start, len })
+    }
+
+    /// The first byte.
+    pub(crate) fn start(&self) -> *mut u8 {
+        self.start.as_ptr()
+    }
+
+    /// Mapped bytes.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The mapping as atomic words, which is sound whoever else writes to the memory.
+    ///
+    /// # Safety
+    /// The mapping must be shared and writable, and the file must be sealed against shrinking.
+    pub(crate) unsafe fn words(&self) -> &[AtomicU64] {
+        // SAFETY: page-aligned, `len` bytes long and valid for as long as `self`; the caller vouches for the rest.
+        unsafe { std::slice::from_raw_parts(self.start().cast(), self.len / size_of::<AtomicU64>()) }
+    }
+
+    /// Which pages of the mapping are in memory, one byte a page, lowest bit set when present (`mincore(2)`).
+    ///
+    /// `first` is the index of the first page to ask for; `None` when the kernel does not say.
+    pub(crate) fn residency(&self, first: usize, into: &mut [u8]) -> Option<()> {
+        let page = crate::page_size() as usize;
+        let offset = first.checked_mul(page)?;
+        let len = into.len().checked_mul(page)?;
+        if into.is_empty() || offset.checked_add(len)? > self.len.next_multiple_of(page) {
+            return None;
+        }
+        let start = self.start().wrapping_add(offset);
+        // SAFETY: the range was checked to be inside the mapping, and `into` has a byte for each page of it.
+        let answer = unsafe { libc::mincore(start.cast(), len, into.as_mut_ptr()) };
+        (answer == 0).then_some(())
+    }
+}
+
+impl Drop for RawMap {
+    fn drop(&mut self) {
+        // SAFETY: the range was mapped by `new` and nothing that borrows `self` is left.
+        let unmapped = unsafe { munmap(self.start().cast(), self.len) };
+        debug_assert!(unmapped.is_ok(), "munmap of a whole mapping fails only for a bad range");
+    }
+}

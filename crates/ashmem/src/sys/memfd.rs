@@ -1,0 +1,131 @@
+//! memfd: making, sealing, looking at, punching holes.
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::fs::{FallocateFlags, FileType, MemfdFlags, Mode, OFlags, SealFlags, Stat};
+use rustix::io::Errno;
+
+/// The mark of a region that has a control block. It cannot be set through the contents.
+const CONTROL_MARK: Mode = Mode::SVTX;
+
+/// A new memfd that can be sealed, without execute permission where the kernel can do that.
+pub(crate) fn create(name: &CStr) -> Result<OwnedFd, Errno> {
+    static OLD_KERNEL: AtomicBool = AtomicBool::new(false);
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    if !OLD_KERNEL.load(Ordering::Relaxed) {
+        match rustix::fs::memfd_create(name, flags | MemfdFlags::NOEXEC_SEAL) {
+            Err(Errno::INVAL) => {}
+            answer => return answer,
+        }
+    }
+    let fd = rustix::fs::memfd_create(name, flags)?;
+    OLD_KERNEL.store(true, Ordering::Relaxed);
+    Ok(fd)
+}
+
+/// What `fstat(2)` says, as far as regions care.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Status {
+    pub(crate) size: u64,
+    pub(crate) allocated: u64,
+    pub(crate) inode: u64,
+    pub(crate) has_control_mark: bool,
+    device: u64,
+    regular: bool,
+}
+
+impl Status {
+    /// Whether the file lives where the kernel keeps memfds (and not in a mounted tmpfs or on hugetlbfs).
+    pub(crate) fn is_memfd(&self) -> Result<bool, Errno> {
+        Ok(self.regular && self.device == memfd_device()?)
+    }
+}
+
+pub(crate) fn status(fd: BorrowedFd<'_>) -> Result<Status, Errno> {
+    let stat: Stat = rustix::fs::fstat(fd)?;
+    let mode = Mode::from_raw_mode(stat.st_mode);
+    Ok(Status {
+        size: u64::try_from(stat.st_size).map_err(|_| Errno::OVERFLOW)?,
+        allocated: u64::try_from(stat.st_blocks).map_err(|_| Errno::OVERFLOW)? * 512,
+        inode: stat.st_ino,
+        has_control_mark: mode.contains(CONTROL_MARK),
+        device: stat.st_dev,
+        regular: FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile,
+    })
+}
+
+/// The device number of the kernel's internal tmpfs: that of a memfd made to see it.
+fn memfd_device() -> Result<u64, Errno> {
+    static DEVICE: OnceLock<u64> = OnceLock::new();
+    if let Some(device) = DEVICE.get() {
+        return Ok(*device);
+    }
+    let probe = create(c"probe")?;
+    let device = rustix::fs::fstat(&probe)?.st_dev;
+    Ok(*DEVICE.get_or_init(|| device))
+}
+
+/// Marks the file as having a control block. Only its owner may.
+pub(crate) fn set_control_mark(fd: BorrowedFd<'_>) -> Result<(), Errno> {
+    let stat = rustix::fs::fstat(fd)?;
+    rustix::fs::fchmod(fd, Mode::from_raw_mode(stat.st_mode) | CONTROL_MARK)
+}
+
+pub(crate) fn set_size(fd: BorrowedFd<'_>, size: u64) -> Result<(), Errno> {
+    rustix::fs::ftruncate(fd, size)
+}
+
+pub(crate) fn seals(fd: BorrowedFd<'_>) -> Result<SealFlags, Errno> {
+    rustix::fs::fcntl_get_seals(fd)
+}
+
+pub(crate) fn add_seals(fd: BorrowedFd<'_>, seals: SealFlags) -> Result<(), Errno> {
+    rustix::fs::fcntl_add_seals(fd, seals)
+}
+
+/// Allocates `start..start + len` (bytes), so that no later access can run out of memory.
+pub(crate) fn populate(fd: BorrowedFd<'_>, start: u64, len: u64) -> Result<(), Errno> {
+    retry(|| rustix::fs::fallocate(fd, FallocateFlags::empty(), start, len))
+}
+
+/// Gives `start..start + len` (bytes) back to the system; it reads as zeros afterwards.
+pub(crate) fn punch(fd: BorrowedFd<'_>, start: u64, len: u64) -> Result<(), Errno> {
+    retry(|| rustix::fs::fallocate(fd, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, start, len))
+}
+
+fn retry(mut call: impl FnMut() -> Result<(), Errno>) -> Result<(), Errno> {
+    loop {
+        match call() {
+            Err(Errno::INTR) => {}
+            answer => return answer,
+        }
+    }
+}
+
+/// Whether writes go through this descriptor.
+pub(crate) fn is_writable(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
+    let flags = rustix::fs::fcntl_getfl(fd)?;
+    Ok(flags & OFlags::RWMODE == OFlags::RDWR)
+}
+
+/// Opens the same file again, with a description (position, locks) of its own.
+///
+/// Needs `/proc`, and permission by the file's mode.
+pub(crate) fn reopen(fd: BorrowedFd<'_>, writable: bool) -> Result<OwnedFd, Errno> {
+    let access = if writable { OFlags::RDWR } else { OFlags::RDONLY };
+    rustix::fs::open(proc_path(fd), access | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// The name that the memfd was made with, as the kernel shows it.
+pub(crate) fn name(fd: BorrowedFd<'_>) -> Result<Vec<u8>, Errno> {
+    let link = rustix::fs::readlink(proc_path(fd.as_fd()), Vec::new())?.into_bytes();
+    let label = link.strip_prefix(b"/memfd:").unwrap_or(&link);
+    Ok(label.strip_suffix(b" (deleted)").unwrap_or(label).to_vec())
+}
+
+fn proc_path(fd: BorrowedFd<'_>) -> String {
+    format!("/proc/self/fd/{}", fd.as_raw_fd())
+}

@@ -1,0 +1,7 @@
+//! The system calls, and the only files of the crate that contain `unsafe` besides the views of a mapping.
+
+pub(crate) mod copy;
+pub(crate) mod fork;
+pub(crate) mod lock;
+pub(crate) mod map;
+pub(crate) mod memfd;
