@@ -26,6 +26,7 @@ compile_error!("ashmem needs Linux");
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("ashmem needs a 64-bit system");
 
+#[cfg_attr(loom, allow(dead_code, unused_imports, reason = "loom runs the pin state alone"))]
 mod state;
 mod sync;
 

@@ -1,6 +1,43 @@
-//! The atomics that the pin state runs on: the machine's, or loom's models of them under `--cfg loom`.
+//! The atomics that the pin state runs on: the machine's, or models of them under `--cfg loom`.
 
 #[cfg(loom)]
-pub(crate) use loom::sync::atomic::{AtomicU64, Ordering};
+pub(crate) use model::AtomicU64;
 #[cfg(not(loom))]
 pub(crate) use std::sync::atomic::{AtomicU64, Ordering};
+
+#[cfg(loom)]
+pub(crate) use loom::sync::atomic::Ordering;
+
+/// Loom's atomic with every access made a read-modify-write. The pin state is sequentially consistent, which loom does
+/// not model for plain loads; and its search is thorough only for accesses that it takes for conflicting.
+#[cfg(loom)]
+mod model {
+    use super::Ordering;
+
+    #[derive(Debug)]
+    pub(crate) struct AtomicU64(loom::sync::atomic::AtomicU64);
+
+    impl AtomicU64 {
+        pub(crate) fn new(value: u64) -> AtomicU64 {
+            AtomicU64(loom::sync::atomic::AtomicU64::new(value))
+        }
+
+        pub(crate) fn load(&self, _: Ordering) -> u64 {
+            self.0.fetch_or(0, Ordering::AcqRel)
+        }
+
+        pub(crate) fn store(&self, value: u64, _: Ordering) {
+            self.0.swap(value, Ordering::AcqRel);
+        }
+
+        pub(crate) fn compare_exchange(
+            &self,
+            old: u64,
+            new: u64,
+            _: Ordering,
+            _: Ordering,
+        ) -> Result<u64, u64> {
+            self.0.compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire)
+        }
+    }
+}

@@ -17,6 +17,7 @@
 //! first. Neither is held while a page is purged or a program's callback runs.
 
 mod clock;
+mod lookout;
 mod metrics;
 mod policy;
 pub mod pressure;
@@ -37,9 +38,11 @@ pub use clock::{Clock, SystemClock};
 pub use metrics::Metrics;
 pub use policy::Policy;
 
+use self::lookout::Lookout;
 use self::metrics::{Counters, add};
 use self::pressure::{PressureSource, Reading};
 use self::victims::Scan;
+pub(crate) use self::victims::any_unpinned;
 use crate::page::page_size;
 use crate::region::Inner;
 use crate::sys::fork;
@@ -91,8 +94,8 @@ struct State {
     prune_at: usize,
     policy: Policy,
     /// Away while the thread, or [`Reclaimer::run_once`], uses it.
-    source: Option<Box<dyn PressureSource>>,
-    rearm: bool,
+    lookout: Option<Lookout>,
+    policy_changed: bool,
     /// Wakes the thread. None while there is no thread.
     thread: Option<Arc<OwnedFd>>,
     listeners: Vec<Listener>,
@@ -166,8 +169,8 @@ impl ReclaimerBuilder {
             regions: HashMap::new(),
             prune_at: 64,
             policy: self.policy,
-            source: self.source,
-            rearm: true,
+            lookout: Some(Lookout::new(self.source)),
+            policy_changed: false,
             thread: None,
             listeners: Vec::new(),
             last_stall: None,
@@ -211,7 +214,7 @@ impl Reclaimer {
     pub fn set_policy(&self, policy: Policy) {
         self.with(|state| {
             state.policy = policy;
-            state.rearm = true;
+            state.policy_changed = true;
             if let Some(wake) = &state.thread {
                 thread::wake(wake);
             }
@@ -280,12 +283,12 @@ impl Reclaimer {
     }
 
     /// One turn of what the thread does: looks at the regions and at the pressure, and reclaims what is called for. Returns when
-    /// to look again, or `None` when nothing is unpinned.
+    /// to look again, or `None` when nothing is unpinned. While the reclaimer's thread, or another thread in this call, is at it, this does
+    /// nothing and says to look again soon.
     pub fn run_once(&self) -> Option<Duration> {
-        let source = self.with(|state| state.source.take());
-        let mut source = source.unwrap_or_else(|| Box::new(pressure::SystemPressure::new()));
-        let next = self.shared.look(source.as_mut());
-        self.with(|state| state.source = Some(source));
+        let Some(mut lookout) = self.with(|state| state.lookout.take()) else { return Some(BACK_OFF) };
+        let next = self.shared.look(&mut lookout);
+        self.with(|state| state.lookout = Some(lookout));
         next
     }
 
@@ -330,25 +333,24 @@ impl Shared {
     }
 
     /// Looks once, reclaims what is called for, and says when to look again; `None` when nothing is unpinned.
-    fn look(&self, source: &mut dyn PressureSource) -> Option<Duration> {
+    fn look(&self, lookout: &mut Lookout) -> Option<Duration> {
         add(&self.counters.looks, 1);
-        let (policy, rearm) = {
+        let policy = {
             let _section = fork::section();
             let mut state = lock(&self.state);
-            (state.policy.clone(), std::mem::take(&mut state.rearm))
+            if std::mem::take(&mut state.policy_changed) {
+                lookout.disarm();
+            }
+            state.policy.clone()
         };
-        let reserve = |limit| policy.reserve_for(limit);
-        if rearm {
-            source.arm(&reserve);
-        }
         let regions = self.regions();
         let scan = victims::scan(&regions);
         if scan.pages == 0 {
             return None;
         }
-        let reading = source.read();
-        let wanted = self.shortage(&policy, &reading, &scan).max(self.excess(&policy, &regions, &scan));
-        let mut next = pressure::next_look(&reading, &reserve, |limit| source.has_events_for(limit));
+        let shortage = self.shortage(&policy, lookout.read(&policy), &scan);
+        let wanted = shortage.max(self.excess(&policy, &regions, &scan));
+        let mut next = lookout.next_look(&policy);
         if wanted > 0 {
             let freed = self.take(&regions, &scan, wanted);
             // Whoever uses up memory may be faster than one round.
@@ -450,7 +452,7 @@ impl Shared {
 
     /// Ends the thread, unless something is unpinned after all: an unpin that saw its region watched has come before the
     /// look that follows, and one that comes after it finds the region unwatched.
-    fn retire(&self) -> bool {
+    fn retire(&self, lookout: Lookout) -> Result<(), Lookout> {
         let _section = fork::section();
         let mut state = lock(&self.state);
         let regions: Vec<_> = state.regions.values().filter_map(Weak::upgrade).collect();
@@ -458,25 +460,42 @@ impl Shared {
             inner.watched.store(false, Ordering::SeqCst);
         }
         fence(Ordering::SeqCst);
-        if regions.iter().any(|inner| victims::any_unpinned(inner)) {
+        if regions.iter().any(|inner| any_unpinned(inner)) {
             for inner in &regions {
                 inner.watched.store(true, Ordering::SeqCst);
             }
-            return false;
+            return Err(lookout);
         }
         state.thread = None;
-        true
+        state.lookout = Some(lookout);
+        Ok(())
+    }
+
+    /// There is no thread any more, and nobody has told it to end.
+    fn abandon(&self) {
+        let _section = fork::section();
+        lock(&self.state).without_thread();
     }
 }
 
-/// What a forked child does first: it has no reclaimer thread, so the next unpin of each region has to start one.
+impl State {
+    /// Every region's next unpin has to start a thread.
+    fn without_thread(&mut self) {
+        self.thread = None;
+        self.lookout.get_or_insert_with(|| Lookout::new(None));
+        for inner in self.regions.values().filter_map(Weak::upgrade) {
+            inner.watched.store(false, Ordering::SeqCst);
+        }
+    }
+}
+
+/// What a forked child does first: it has no reclaimer thread. Inside of fork, where no section may be opened.
 fn in_child() {
     for shared in lock(&RECLAIMERS).iter().filter_map(Weak::upgrade) {
         let mut state = lock(&shared.state);
-        state.thread = None;
-        state.rearm = true;
-        for inner in state.regions.values().filter_map(Weak::upgrade) {
-            inner.watched.store(false, Ordering::SeqCst);
+        state.without_thread();
+        if let Some(lookout) = &mut state.lookout {
+            lookout.after_fork();
         }
     }
 }

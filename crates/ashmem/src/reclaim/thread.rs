@@ -6,7 +6,7 @@ use std::thread::Builder;
 
 use rustix::event::{EventfdFlags, eventfd};
 
-use super::pressure::{PressureSource, SystemPressure};
+use super::lookout::Lookout;
 use super::{LINGER, Shared, lock};
 use crate::sys::fork;
 
@@ -25,34 +25,41 @@ pub(super) fn wake(eventfd: &OwnedFd) {
     let _ = rustix::io::write(eventfd, &1u64.to_ne_bytes());
 }
 
+/// Puts things right when a program's listener, clock or pressure source panics in the thread: the next unpin starts another.
+struct OnPanic<'a>(&'a Shared);
+
+impl Drop for OnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.abandon();
+        }
+    }
+}
+
 fn run(shared: &Shared, woken: &OwnedFd) {
-    let source = {
+    let _on_panic = OnPanic(shared);
+    let taken = {
         let _section = fork::section();
-        lock(&shared.state).source.take()
+        lock(&shared.state).lookout.take()
     };
-    let mut source: Box<dyn PressureSource> = source.unwrap_or_else(|| Box::new(SystemPressure::new()));
+    // Away only while a thread of the program is in `run_once`, which is rare; the system is then looked at all the same.
+    let mut lookout = taken.unwrap_or_else(|| Lookout::new(None));
     loop {
-        let next = shared.look(source.as_mut());
+        let next = shared.look(&mut lookout);
         if next.is_none() && idle_for_long(shared) {
-            if shared.retire() {
-                break;
+            match shared.retire(lookout) {
+                Ok(()) => return,
+                Err(back) => lookout = back,
             }
             continue;
         }
-        source.wait(woken.as_fd(), Some(next.unwrap_or(LINGER)));
+        lookout.wait(woken.as_fd(), next.unwrap_or(LINGER));
         // Empty when it was not what ended the wait.
         let _ = rustix::io::read(woken, &mut [0; 8]);
         if next.is_some() {
             let _section = fork::section();
             lock(&shared.state).idle_since = None;
         }
-    }
-    let _section = fork::section();
-    let mut state = lock(&shared.state);
-    // Another thread may have been started in the meantime, with a source of its own.
-    if state.thread.is_none() {
-        state.source = Some(source);
-        state.rearm = true;
     }
 }
 

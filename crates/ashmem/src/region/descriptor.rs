@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use rustix::fs::SealFlags;
 
 use super::{Region, RegionOptions};
-use crate::control::Layout;
+use crate::control::{Control, Layout};
 use crate::page::SIZE_MAX;
+use crate::sys::memfd::Status;
 use crate::sys::{lock, memfd};
-use crate::{Error, Result};
+use crate::{Error, Result, reclaim};
 
 /// How long a receiver waits for somebody who is appending the control block right now.
 const APPEND_WAIT: Duration = Duration::from_secs(1);
@@ -19,7 +20,7 @@ impl Region {
     /// Makes a region of a descriptor that was received.
     ///
     /// Any memfd will do: one without a control block is a region whose size is the file's. Pins of its other holders are seen
-    /// here and the other way round.
+    /// here and the other way round. If pages of it are unpinned already, this process's reclaimer watches it, too.
     ///
     /// # Errors
     /// [`Error::NotARegion`] when it is not a memfd (of ordinary pages), or when it claims to have a control block that
@@ -34,14 +35,9 @@ impl Region {
     /// # Errors
     /// As [`Region::from_fd`].
     pub fn from_fd_with(fd: OwnedFd, options: RegionOptions) -> Result<Region> {
-        let mut status = memfd::status(fd.as_fd()).map_err(Error::system("look at descriptor"))?;
+        let status = settled_status(&fd)?;
         if !status.is_memfd().map_err(Error::system("look at descriptor"))? {
             return Err(Error::NotARegion { reason: "the descriptor is not a memfd" });
-        }
-        let seals = memfd::seals(fd.as_fd()).map_err(|_| Error::NotARegion { reason: "it has no seals" })?;
-        if !status.has_control_mark && !seals.contains(SealFlags::GROW) {
-            wait_for_append(&fd)?;
-            status = memfd::status(fd.as_fd()).map_err(Error::system("look at descriptor"))?;
         }
         let size = if status.has_control_mark {
             Layout::from_file_size(status.size)
@@ -54,7 +50,10 @@ impl Region {
             return Err(Error::InvalidSize { size, max: SIZE_MAX });
         }
         let region = Region::new(fd, size, None, options.take_reclaimer());
-        region.inner.control()?;
+        if region.inner.control()?.is_some_and(Control::is_writable) && reclaim::any_unpinned(&region.inner) {
+            // Whoever unpinned it may be gone, and its reclaimer with it.
+            reclaim::watch(&region.inner);
+        }
         Ok(region)
     }
 
@@ -101,17 +100,25 @@ impl Region {
     }
 }
 
-/// Somebody may be between growing the file and marking it; they hold the purge lock, the only lock that a file without
-/// control block can have.
-fn wait_for_append(fd: &OwnedFd) -> Result<()> {
+/// The file's status at a moment when nobody was between growing it by a control block and marking that. Who does so
+/// holds the purge lock, the only lock that a file without control block can have.
+fn settled_status(fd: &OwnedFd) -> Result<Status> {
     let give_up = Instant::now() + APPEND_WAIT;
-    while lock::is_held(fd.as_fd(), 0, i64::MAX as u64).unwrap_or(false) {
+    let status = || memfd::status(fd.as_fd()).map_err(Error::system("look at descriptor"));
+    let mut before = status()?;
+    loop {
+        let held = lock::is_held(fd.as_fd(), 0, i64::MAX as u64).unwrap_or(false);
+        let after = status()?;
+        let same = (before.size, before.has_control_mark) == (after.size, after.has_control_mark);
+        if after.has_control_mark || (same && !held) {
+            return Ok(after);
+        }
         if Instant::now() > give_up {
             return Err(Error::PurgeLocked { operation: "receive region" });
         }
         std::thread::sleep(Duration::from_micros(100));
+        before = after;
     }
-    Ok(())
 }
 
 #[cfg(test)]

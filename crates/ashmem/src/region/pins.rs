@@ -84,7 +84,8 @@ impl Region {
     /// Unpins pages: they could be made again, so they may be taken away when memory runs short, those that were unpinned longest ago
     /// first. The first unpin gives the region a control block, if it has none.
     ///
-    /// Frees nothing by itself. Unpinning what is unpinned changes nothing, also not its age.
+    /// Frees nothing by itself. Unpinning what is unpinned changes nothing, also not its age; but unpinning a whole region whose
+    /// pages were not all unpinned by one call makes all of it as young as this one.
     ///
     /// Stands for `ASHMEM_UNPIN`, `ashmem_unpin_region`.
     ///

@@ -50,5 +50,7 @@ pub(crate) use area::AreaWord;
 pub(crate) use purge::{CHUNK_PAGES, Fault};
 #[cfg(not(loom))]
 pub(crate) use stamp::now;
+#[cfg(test)]
+pub(crate) use table::Counts;
 pub(crate) use table::{Corrupt, Table, Walked};
 pub(crate) use word::{PAGES_PER_WORD, PageWord, Select, States};

@@ -102,7 +102,7 @@ impl Table<'_> {
         Ok(taken)
     }
 
-    fn begin(&self) {
+    pub(super) fn begin(&self) {
         loop {
             let area = self.load_area();
             if self.swap_area(area, area.purge_begun()) {
@@ -120,7 +120,7 @@ impl Table<'_> {
         }
     }
 
-    fn claim(&self, index: usize, select: Select, cutoff: u64) -> Result<Select, Corrupt> {
+    pub(super) fn claim(&self, index: usize, select: Select, cutoff: u64) -> Result<Select, Corrupt> {
         loop {
             let (area, word, states) = self.read_word(index)?;
             let mut victims = states.unpinned().and(select);

@@ -127,12 +127,14 @@ impl Table<'_> {
         Ok(Walked { purged, purging: start.is_purging() && self.load_area() == start })
     }
 
-    /// Unpins the whole region. `stamp` is when.
+    /// Unpins the whole region. `stamp` is when; it becomes the age of all its pages, unless all were unpinned before.
     #[inline]
     pub(crate) fn unpin_all(&self, stamp: impl FnOnce() -> u64) -> Result<Walked, Corrupt> {
         let mut area = self.load_area();
-        if area.flip(States::UNPINNED) == Flip::Already {
-            return Ok(IN_ONE_STEP);
+        match area.flip(States::UNPINNED) {
+            Flip::Already => return Ok(IN_ONE_STEP),
+            Flip::Walk if !self.is_any_pinned()? => return Ok(IN_ONE_STEP),
+            Flip::To(_) | Flip::Walk => {}
         }
         // Before the state: a stamp that is too new does no harm, one that is too old gets fresh pages purged.
         self.area_stamp.store(stamp(), Ordering::Relaxed);
@@ -154,6 +156,17 @@ impl Table<'_> {
             self.unpin_word(index, select, None)?;
         }
         Ok(Walked { purged: false, purging: start.is_purging() && self.load_area() == start })
+    }
+
+    #[cold]
+    fn is_any_pinned(&self) -> Result<bool, Corrupt> {
+        for (index, select) in self.select(0..self.pages) {
+            let (_, _, states) = self.read_word(index)?;
+            if !states.pinned().and(select).is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Pins some pages and says whether one of them was purged. `wait` as for [`Self::pin_all`].

@@ -1,54 +1,189 @@
-//! stub
+//! How short memory is, and being told when it gets shorter.
+//!
+//! A [`PressureSource`] answers two questions: how far is each limit on memory away ([`Headroom`]), and have tasks
+//! been waiting for memory ([`Reading::stalled`])? [`SystemPressure`] asks Linux; [`ManualPressure`] is told by the
+//! program.
+//!
+//! Headroom is the truth and events only say when to look: an event may come late, come for nothing or not exist on
+//! this system. So whoever reclaims reads, acts on what is below its reserve, and sleeps in
+//! [`PressureSource::wait`] for no longer than the nearest limit is away at full speed.
+
 use std::os::fd::BorrowedFd;
+use std::sync::OnceLock;
 use std::time::Duration;
-/// x
+
+mod cgroup_v1;
+mod cgroup_v2;
+mod file;
+mod manual;
+mod mounts;
+mod parse;
+mod psi;
+mod system;
+mod wait;
+
+pub use manual::ManualPressure;
+pub use system::SystemPressure;
+
+/// One limit on memory and how near it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Headroom {
-    /// x
+    /// Bytes that can still be allocated without taking pages away that somebody uses.
     pub available: u64,
-    /// x
+    /// The limit in bytes: the memory of the system, or what a cgroup may use.
     pub limit: u64,
 }
-/// x
-#[derive(Clone, Debug, Default)]
+
+/// What a [`PressureSource`] knows at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reading {
-    /// x
+    /// Every limit that applies to this process; empty when none is known.
     pub headrooms: Vec<Headroom>,
-    /// x
+    /// Whether tasks were held up by a lack of memory since the last reading.
+    ///
+    /// It may come from a part of the system that shares no limit with this process, so it is a reason to look
+    /// closely, not by itself a proof that purging helps.
     pub stalled: bool,
 }
-/// x
+
+/// Why [`PressureSource::wait`] returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Woken {
+    /// The source has news: read it.
+    Event,
+    /// The wake descriptor is readable. There may be news as well.
+    Called,
+    /// Nothing happened for as long as was asked.
+    TimedOut,
+}
+
+/// Something that knows how short memory is.
+///
+/// A source belongs to one thread at a time and to the process that made it: a child of `fork(2)` makes its own.
 pub trait PressureSource: Send {
-    /// x
-    fn read(&mut self) -> Reading;
-    /// x
-    fn arm(&mut self, reserve: &dyn Fn(u64) -> u64);
-    /// x
-    fn wait(&mut self, wake: BorrowedFd<'_>, timeout: Option<Duration>);
-    /// x
-    fn has_events_for(&self, headroom_index: usize) -> bool;
-}
-/// x
-pub struct SystemPressure;
-impl SystemPressure {
-    /// x
-    pub fn new() -> Self {
-        Self
-    }
-}
-impl PressureSource for SystemPressure {
+    /// Replaces `reading` with what is known now and forgets that there was a stall.
+    ///
+    /// This never fails: what cannot be read is left out. It runs while memory is short, so it should reuse the
+    /// memory of `reading` and allocate nothing.
+    fn read_into(&mut self, reading: &mut Reading);
+
+    /// As [`read_into`](PressureSource::read_into), into a new reading.
     fn read(&mut self) -> Reading {
-        Reading::default()
+        let mut reading = Reading::default();
+        self.read_into(&mut reading);
+        reading
     }
-    fn arm(&mut self, _: &dyn Fn(u64) -> u64) {}
-    fn wait(&mut self, wake: BorrowedFd<'_>, timeout: Option<Duration>) {
-        let _ = wake;
-        std::thread::sleep(timeout.unwrap_or(Duration::from_secs(1)));
+
+    /// Tells which reserve is wanted: `reserve` maps a limit in bytes to the bytes of it that should stay available.
+    /// Sources with events set them to announce when less is left.
+    ///
+    /// Call it before the first wait, when the policy changes, and when a reading shows other limits than before.
+    /// Repeating it with the same answers costs little and loses no event.
+    fn arm(&mut self, reserve: &dyn Fn(u64) -> u64) {
+        let _ = reserve;
     }
-    fn has_events_for(&self, _: usize) -> bool {
+
+    /// Sleeps until an event, until `wake` is readable (which is left as it is, so not drained), or for `timeout`;
+    /// without a timeout for as long as it takes. Signals do not end it.
+    fn wait(&mut self, wake: BorrowedFd<'_>, timeout: Option<Duration>) -> Woken;
+
+    /// Whether an event will end [`wait`](PressureSource::wait) before the headroom at `index` of the last reading
+    /// falls below the reserve given to [`arm`](PressureSource::arm). Limits without one need quicker polling.
+    fn has_events_for(&self, index: usize) -> bool {
+        let _ = index;
         false
     }
+
+    /// What this source watches, a line each, for people.
+    fn describe(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
-pub(crate) fn next_look(_: &Reading, _: &dyn Fn(u64) -> u64, _: impl Fn(usize) -> bool) -> Duration {
-    Duration::from_millis(100)
+
+/// How fast one core can use memory up. A first touch of a 4 KiB page costs about 2 µs, most of it the kernel's.
+const BYTES_PER_CORE_SECOND: u64 = 2 << 30;
+
+const SHORTEST_LOOK: Duration = Duration::from_millis(1);
+const LONGEST_LOOK: Duration = Duration::from_secs(1);
+
+/// The least time between looks at a limit that announces itself. Not longer, as events can be lost sight of: a
+/// limit may be changed, or the process moved to another cgroup.
+const SHORTEST_LOOK_WITH_EVENTS: Duration = Duration::from_millis(250);
+
+/// How long the next look at the headrooms can wait: until all cores, allocating as fast as they can, would reach
+/// the reserve of the nearest limit.
+///
+/// Far from every limit that is [`LONGEST_LOOK`] and costs nothing; near one it shrinks with the distance, down to
+/// [`SHORTEST_LOOK`], which is also the answer below the reserve. So a caller that is below and has nothing left to
+/// purge should not follow it, but sleep until there is something. `covered` tells by index which headrooms
+/// announce themselves ([`PressureSource::has_events_for`]).
+pub(crate) fn next_look(
+    reading: &Reading,
+    reserve: &dyn Fn(u64) -> u64,
+    covered: impl Fn(usize) -> bool,
+) -> Duration {
+    // Asking is slow (it reads cgroup files) and allocates.
+    static CORES: OnceLock<u64> = OnceLock::new();
+    let cores = *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, |n| n.get() as u64));
+    next_look_at(cores.saturating_mul(BYTES_PER_CORE_SECOND), reading, reserve, covered)
+}
+
+fn next_look_at(
+    bytes_per_second: u64,
+    reading: &Reading,
+    reserve: &dyn Fn(u64) -> u64,
+    covered: impl Fn(usize) -> bool,
+) -> Duration {
+    let mut next = LONGEST_LOOK;
+    for (index, headroom) in reading.headrooms.iter().enumerate() {
+        let distance = headroom.available.saturating_sub(reserve(headroom.limit));
+        let nanos = u128::from(distance) * 1_000_000_000 / u128::from(bytes_per_second.max(1));
+        let time = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
+        next = next.min(if covered(index) { time.max(SHORTEST_LOOK_WITH_EVENTS) } else { time });
+    }
+    next.max(SHORTEST_LOOK)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GIB: u64 = 1 << 30;
+
+    fn look(available: &[u64], covered: impl Fn(usize) -> bool) -> Duration {
+        let headrooms =
+            available.iter().map(|&available| Headroom { available, limit: 64 * GIB }).collect::<Vec<_>>();
+        next_look_at(2 * GIB, &Reading { headrooms, stalled: false }, &|limit| limit / 64, covered)
+    }
+
+    #[test]
+    fn looks_rarely_far_from_every_limit() {
+        assert_eq!(look(&[], |_| false), LONGEST_LOOK);
+        assert_eq!(look(&[32 * GIB, u64::MAX], |_| false), LONGEST_LOOK);
+    }
+
+    #[test]
+    fn looks_as_often_as_the_nearest_limit_needs() {
+        assert_eq!(look(&[32 * GIB, GIB + GIB / 2], |_| false), Duration::from_millis(250));
+        assert_eq!(look(&[2 * GIB, GIB + GIB / 2], |_| false), Duration::from_millis(250));
+    }
+
+    #[test]
+    fn never_looks_more_often_than_the_shortest() {
+        assert_eq!(look(&[GIB], |_| false), SHORTEST_LOOK);
+        assert_eq!(look(&[0], |_| false), SHORTEST_LOOK);
+    }
+
+    #[test]
+    fn trusts_events_for_the_limits_that_have_them() {
+        assert_eq!(look(&[2 * GIB, GIB], |index| index == 1), SHORTEST_LOOK_WITH_EVENTS);
+        assert_eq!(look(&[GIB, GIB], |index| index == 1), SHORTEST_LOOK);
+    }
+
+    #[test]
+    fn survives_extremes() {
+        let reading = Reading { headrooms: vec![Headroom { available: u64::MAX, limit: 0 }], stalled: true };
+        assert_eq!(next_look_at(0, &reading, &|_| 0, |_| false), LONGEST_LOOK);
+        assert_eq!(next_look(&reading, &|_| u64::MAX, |_| false), SHORTEST_LOOK);
+    }
 }
