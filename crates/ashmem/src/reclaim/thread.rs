@@ -8,14 +8,14 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use super::lookout::Lookout;
 use super::{LINGER, Shared, lock};
-use crate::sys::fork;
+use crate::sys::{fork, thread};
 
 /// Starts the thread of a reclaimer that has none; its lock is held. Returns the eventfd that wakes the thread.
 pub(super) fn start(shared: &Arc<Shared>) -> std::io::Result<Arc<OwnedFd>> {
     let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
     let (shared, woken) = (shared.clone(), wake.clone());
-    let thread = Builder::new().name("ashmem-reclaim".into()).stack_size(256 << 10);
-    fork::without_signals(|| thread.spawn(move || run(&shared, &woken)))?;
+    let builder = Builder::new().name("ashmem-reclaim".into()).stack_size(256 << 10);
+    thread::without_signals(|| builder.spawn(move || run(&shared, &woken)))?;
     Ok(wake)
 }
 
@@ -38,6 +38,7 @@ impl Drop for OnPanic<'_> {
 
 fn run(shared: &Shared, woken: &OwnedFd) {
     let _on_panic = OnPanic(shared);
+    thread::be_prompt();
     let taken = {
         let _section = fork::section();
         lock(&shared.state).lookout.take()

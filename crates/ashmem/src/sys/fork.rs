@@ -1,8 +1,8 @@
-//! Staying sane across `fork(2)`, and threads that leave the process's signals alone.
+//! Staying sane across `fork(2)`.
 //!
 //! Everything in the crate that holds a lock (a mutex, or a record lock on a region) holds it inside a [`Section`].
 //! Fork waits until no section is open, so a child never inherits a lock that nobody will release.
-#![allow(unsafe_code, reason = "pthread_atfork and pthread_sigmask")]
+#![allow(unsafe_code, reason = "pthread_atfork")]
 
 use std::cell::RefCell;
 use std::sync::{Once, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -51,20 +51,4 @@ extern "C" fn after_in_child() {
         action();
     }
     after_in_parent();
-}
-
-/// Runs `spawn` with all signals blocked, so that a thread it starts never takes one meant for the program.
-pub(crate) fn without_signals<T>(spawn: impl FnOnce() -> T) -> T {
-    // SAFETY: `sigset_t` is a C structure of integers, for which all zeros is a value.
-    let mut all: libc::sigset_t = unsafe { std::mem::zeroed() };
-    // SAFETY: as above.
-    let mut old: libc::sigset_t = unsafe { std::mem::zeroed() };
-    // SAFETY: `all` is a valid place for a signal set.
-    unsafe { libc::sigfillset(&mut all) };
-    // SAFETY: both sets are valid; only the calling thread's mask changes.
-    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut old) };
-    let result = spawn();
-    // SAFETY: `old` is the mask that was in force.
-    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &old, std::ptr::null_mut()) };
-    result
 }

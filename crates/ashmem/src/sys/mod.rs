@@ -5,3 +5,4 @@ pub(crate) mod fork;
 pub(crate) mod lock;
 pub(crate) mod map;
 pub(crate) mod memfd;
+pub(crate) mod thread;
