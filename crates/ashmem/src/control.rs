@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   0                     page_align(size)                                                  st_size
-//!   | data, zero-padded   | header | page words | word stamps | page stamps | to a page | size % page |
+//!   | data, zero-padded   | header | page words and their stamps | page stamps | to a page | size % page |
 //! ```
 //!
 //! The file's size says everything about the layout, and the kernel keeps it (SHRINK and GROW are sealed): so many whole
@@ -18,7 +18,7 @@ use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags};
 
 use crate::page::{SIZE_MAX, page_align, page_size};
-use crate::state::{PAGES_PER_WORD, Table};
+use crate::state::{Area, Table, slots};
 use crate::sync::{AtomicU64, Ordering};
 use crate::sys::map::RawMap;
 use crate::sys::memfd::{self, Status};
@@ -33,6 +33,9 @@ const HEADER_WORDS: usize = 16;
 
 /// The layout that this crate writes: a block whose version is neither this nor 0 (not yet written) is refused.
 const LAYOUT: u64 = 1;
+
+/// The largest purgeable region in bytes: 8 TiB.
+const PURGEABLE_MAX: u64 = 1 << 43;
 
 // The layout crosses processes.
 const _: () = assert!(size_of::<AtomicU64>() == 8 && align_of::<AtomicU64>() == 8);
@@ -55,7 +58,7 @@ impl Layout {
         let page = page_size();
         let (total, tail) = (file_size / page, file_size % page);
         // Pages of data and control together grow with the pages of data: the only candidate by bisection.
-        let (mut low, mut high) = (1, total);
+        let (mut low, mut high) = (1, total.min(SIZE_MAX / page));
         while low < high {
             let middle = low + (high - low) / 2;
             if middle.checked_add(control_pages(middle)?)? < total {
@@ -69,7 +72,7 @@ impl Layout {
             return None;
         }
         let size = if tail == 0 { data.checked_mul(page)? } else { (data - 1).checked_mul(page)? + tail };
-        (size > 0 && size <= SIZE_MAX).then_some(Layout { size })
+        (size > 0 && size <= PURGEABLE_MAX).then_some(Layout { size })
     }
 
     pub(crate) fn pages(self) -> u64 {
@@ -92,15 +95,18 @@ impl Layout {
         self.control_start() + self.control_len() + self.size % page_size()
     }
 
-    fn words(self) -> usize {
-        self.pages().div_ceil(PAGES_PER_WORD) as usize
+    /// Whether there can be a control block: the bookkeeping for larger regions takes too long to walk.
+    fn is_purgeable(self) -> bool {
+        self.size <= PURGEABLE_MAX
     }
 }
 
 fn control_pages(data_pages: u64) -> Option<u64> {
-    let words = data_pages.div_ceil(PAGES_PER_WORD);
-    let total = (HEADER_WORDS as u64).checked_add(words.checked_mul(2)?)?.checked_add(data_pages)?;
-    Some(total.checked_mul(8)?.div_ceil(page_size()))
+    if data_pages > SIZE_MAX / page_size() {
+        return None;
+    }
+    let words = HEADER_WORDS as u64 + slots(data_pages) + data_pages;
+    Some((words * size_of::<AtomicU64>() as u64).div_ceil(page_size()))
 }
 
 /// A control block, mapped.
@@ -108,6 +114,9 @@ fn control_pages(data_pages: u64) -> Option<u64> {
 pub(crate) struct Control {
     map: RawMap,
     layout: Layout,
+    pages: u64,
+    /// Slots of the table.
+    slots: usize,
     writable: bool,
 }
 
@@ -131,7 +140,7 @@ impl Control {
         if look(fd)?.size != layout.file_size() {
             return Err(Error::NotARegion { reason: "the file's size does not fit its control block" });
         }
-        let length = usize::try_from(layout.control_len()).map_err(|_| too_large(size))?;
+        let length = layout.control_len() as usize;
         let read_write = ProtFlags::READ | ProtFlags::WRITE;
         let map = |prot| RawMap::new(fd, layout.control_start(), length, prot, MapFlags::SHARED);
         let (map, writable) = match map(read_write) {
@@ -142,7 +151,8 @@ impl Control {
             }
             Err(errno) => return Err(Error::system("map control block")(errno)),
         };
-        let control = Control { map, layout, writable };
+        let pages = layout.pages();
+        let control = Control { map, layout, pages, slots: slots(pages) as usize, writable };
         match control.words()[VERSION].load(Ordering::Relaxed) {
             0 | LAYOUT => Ok(Some(control)),
             _ => Err(Error::NotARegion { reason: "the control block has an unknown version" }),
@@ -163,6 +173,9 @@ impl Control {
         if seals.intersects(SealFlags::WRITE | SealFlags::FUTURE_WRITE) {
             return Err(Error::NotPurgeable { reason: "it is sealed against writing" });
         }
+        if !layout.is_purgeable() {
+            return Err(Error::NotPurgeable { reason: "it is larger than 8 TiB" });
+        }
         if status.size == layout.size && seals.contains(SealFlags::GROW) {
             return Err(Error::NotPurgeable { reason: "it is sealed against growing" });
         }
@@ -170,15 +183,16 @@ impl Control {
         if seals.contains(SealFlags::SEAL) && !seals.contains(wanted) {
             return Err(Error::NotPurgeable { reason: "it cannot be sealed" });
         }
-        memfd::add_seals(fd, SealFlags::SHRINK).map_err(Error::system("seal region"))?;
-        memfd::set_size(fd, layout.file_size()).map_err(Error::system("append control block"))?;
-        memfd::set_control_mark(fd).map_err(|errno| match errno {
+        memfd::check_owner(fd).map_err(|errno| match errno {
             Errno::PERM => {
                 Error::NotPurgeable { reason: "only its owner may do that; it can be created purgeable" }
             }
-            errno => Error::system("mark control block")(errno),
+            errno => Error::system("append control block")(errno),
         })?;
-        memfd::add_seals(fd, SealFlags::GROW).map_err(Error::system("seal region"))
+        memfd::set_size(fd, layout.file_size()).map_err(Error::system("append control block"))?;
+        // Sealed before it is marked: who sees no seal need not look for a mark.
+        memfd::add_seals(fd, wanted).map_err(Error::system("seal region"))?;
+        memfd::set_control_mark(fd).map_err(Error::system("mark control block"))
     }
 
     /// Marks the layout's version, once the block is writable.
@@ -209,19 +223,19 @@ impl Control {
     }
 
     #[inline]
-    pub(crate) fn table(&self) -> Table<'_> {
-        let (count, pages) = (self.layout.words(), self.layout.pages());
+    pub(crate) fn area(&self) -> Area<'_> {
         let words = self.words();
-        let (header, rest) = words.split_at(HEADER_WORDS);
-        let (page_words, rest) = rest.split_at(count);
-        let (word_stamps, rest) = rest.split_at(count);
+        Area { word: &words[AREA], stamp: &words[AREA_STAMP] }
+    }
+
+    #[inline]
+    pub(crate) fn table(&self) -> Table<'_> {
+        let (slots, page_stamps) = self.words()[HEADER_WORDS..].split_at(self.slots);
         Table {
-            area: &header[AREA],
-            area_stamp: &header[AREA_STAMP],
-            words: page_words,
-            word_stamps,
-            page_stamps: &rest[..pages as usize],
-            pages,
+            area: self.area(),
+            slots,
+            page_stamps: &page_stamps[..self.pages as usize],
+            pages: self.pages,
         }
     }
 
@@ -281,7 +295,7 @@ mod tests {
     #[test]
     fn the_file_size_says_the_region_size() {
         let p = page_size();
-        for pages in [1, 2, 15, 16, 17, 255, 256, 257, 511, 512, 4096, 1 << 20, 1 << 40] {
+        for pages in [1, 2, 15, 16, 17, 255, 256, 257, 511, 512, 4096, 1 << 20, PURGEABLE_MAX / p] {
             for size in [pages * p - p + 1, pages * p - 1, pages * p] {
                 let layout = Layout::new(size);
                 assert_eq!(Layout::from_file_size(layout.file_size()), Some(layout), "{size}");

@@ -9,6 +9,9 @@ use crate::{Error, Result};
 #[must_use]
 #[inline]
 pub fn page_size() -> u64 {
+    if cfg!(target_arch = "x86_64") {
+        return 4096;
+    }
     static CACHED: AtomicU64 = AtomicU64::new(0);
     match CACHED.load(Ordering::Relaxed) {
         0 => {
@@ -48,13 +51,17 @@ impl PageRange {
     /// is the whole region.
     ///
     /// # Errors
-    /// [`Error::RangeEmpty`], [`Error::RangeOutOfBounds`] or [`Error::RangeMisaligned`].
+    /// [`Error::RangeEmpty`], [`Error::RangeOutOfBounds`] or [`Error::RangeMisaligned`]; [`Error::InvalidSize`] for a size that
+    /// no region has.
     #[inline]
     pub fn new(range: impl RangeBounds<u64>, size: u64) -> Result<PageRange> {
-        if let (Bound::Unbounded, Bound::Unbounded) = (range.start_bound(), range.end_bound()) {
-            return Ok(PageRange { first: 0, end: size.div_ceil(page_size()), whole: true });
-        }
         PageRange::parse(bytes(&range, size)?, size)
+    }
+
+    /// Whether a range of bytes is written as `..`, which needs no parsing.
+    #[inline]
+    pub(crate) fn is_written_whole(range: &impl RangeBounds<u64>) -> bool {
+        matches!((range.start_bound(), range.end_bound()), (Bound::Unbounded, Bound::Unbounded))
     }
 
     /// Parses the driver's `struct ashmem_pin`: `len` 0 means "to the end of the region".
@@ -63,14 +70,18 @@ impl PageRange {
     /// As [`PageRange::new`]; an offset at the very end with `len` 0 is an empty range.
     pub fn from_offset_len(offset: u64, len: u64, size: u64) -> Result<PageRange> {
         let end = if len == 0 {
-            page_align(size)
+            size
         } else {
             offset.checked_add(len).ok_or(Error::RangeOutOfBounds { start: offset, end: u64::MAX, size })?
         };
         PageRange::parse((offset, end), size)
     }
 
+    #[inline]
     fn parse((start, end): (u64, u64), size: u64) -> Result<PageRange> {
+        if size == 0 || size > SIZE_MAX {
+            return Err(Error::InvalidSize { size, max: SIZE_MAX });
+        }
         let page = page_size();
         let limit = page_align(size);
         let end_page = if end == size { limit } else { end };
@@ -114,6 +125,7 @@ impl PageRange {
 }
 
 /// The byte range as (start, end), with open ends filled in.
+#[inline]
 pub(crate) fn bytes(range: &impl RangeBounds<u64>, size: u64) -> Result<(u64, u64)> {
     let overflow = || Error::RangeOutOfBounds { start: u64::MAX, end: u64::MAX, size };
     let start = match range.start_bound() {
@@ -165,6 +177,15 @@ mod tests {
         assert!(matches!(PageRange::new(0..=u64::MAX, size), Err(Error::RangeOutOfBounds { .. })));
         assert!(matches!(PageRange::from_offset_len(p, u64::MAX, size), Err(Error::RangeOutOfBounds { .. })));
         assert!(matches!(PageRange::from_offset_len(4 * p, 0, size), Err(Error::RangeEmpty { .. })));
+    }
+
+    #[test]
+    fn sizes_that_no_region_has() {
+        for size in [0, SIZE_MAX + 1, u64::MAX] {
+            assert!(matches!(PageRange::new(.., size), Err(Error::InvalidSize { .. })));
+            assert!(matches!(PageRange::new(0..4096, size), Err(Error::InvalidSize { .. })));
+            assert!(matches!(PageRange::from_offset_len(0, 0, size), Err(Error::InvalidSize { .. })));
+        }
     }
 
     #[test]

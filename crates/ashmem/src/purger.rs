@@ -116,7 +116,7 @@ pub(crate) fn purge(region: &Inner, control: &Control, pages: Range<u64>, cutoff
         let end = (next / CHUNK_PAGES + 1).saturating_mul(CHUNK_PAGES).min(pages.end);
         let lock = PurgeLock::take(|| PurgeLock::try_take(region), "purge")?;
         if table.needs_recovery() {
-            finish(&lock, control)?;
+            finish(&lock, control);
         }
         let purged = table.purge_chunk(next..end, cutoff, |pages| lock.punch(pages));
         wake(control);
@@ -136,18 +136,20 @@ pub(crate) fn recover(region: &Inner, control: &Control) -> bool {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let Ok(_one) = ONE_AT_A_TIME.try_lock() else { return false };
     match PurgeLock::try_take_somehow(region) {
-        Ok(Some(lock)) => finish(&lock, control).is_ok(),
+        Ok(Some(lock)) => {
+            finish(&lock, control);
+            true
+        }
         _ => false,
     }
 }
 
-fn finish(lock: &PurgeLock<'_>, control: &Control) -> Result<u64> {
-    let finished = control.table().recover(|pages| {
+fn finish(lock: &PurgeLock<'_>, control: &Control) {
+    control.table().recover(|pages| {
         // Where a hole cannot be punched the pages count as purged all the same.
         let _ = lock.punch(pages);
     });
     wake(control);
-    Ok(finished?)
 }
 
 fn wake(control: &Control) {

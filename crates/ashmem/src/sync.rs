@@ -8,6 +8,20 @@ pub(crate) use std::sync::atomic::{AtomicU64, Ordering};
 #[cfg(loom)]
 pub(crate) use loom::sync::atomic::Ordering;
 
+#[cfg(not(loom))]
+pub(crate) use crate::sys::pair::{swap_pair, swaps_pairs};
+
+/// Loom has no atomics of that size: every word is replaced by itself there.
+#[cfg(loom)]
+pub(crate) fn swaps_pairs() -> bool {
+    false
+}
+
+#[cfg(loom)]
+pub(crate) fn swap_pair(_: &[AtomicU64], _: [u64; 2], _: [u64; 2]) -> bool {
+    false
+}
+
 /// Loom's atomic with every access made a read-modify-write. The pin state is sequentially consistent, which loom does
 /// not model for plain loads; and its search is thorough only for accesses that it takes for conflicting.
 #[cfg(loom)]

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use crate::control::Control;
 use crate::page::page_size;
 use crate::region::Inner;
-use crate::state::{PAGES_PER_WORD, States, Table};
+use crate::state::{PAGES_PER_WORD, States, Table, slot};
+use crate::sync::Ordering;
 
 /// Runs kept in one scan. More are found by scanning again, so that memory stays bounded when it is short.
 const MOST: usize = 16 * 1024;
@@ -69,17 +70,18 @@ pub(crate) fn any_unpinned(inner: &Inner) -> bool {
 /// Calls `each` with every run of unpinned pages that have one stamp.
 fn unpinned_runs(control: &Control, mut each: impl FnMut(Range<u64>, u64)) {
     let table = control.table();
-    let area = table.load_area();
+    let area = table.area.load();
     if !area.is_dirty() {
         if area.base() == States::UNPINNED {
-            each(0..table.pages, table.area_stamp.load(std::sync::atomic::Ordering::Relaxed));
+            each(0..table.pages, table.area.stamp.load(Ordering::Relaxed));
         }
         return;
     }
     let present = Presence::of(control, &table);
     let mut run: Option<(Range<u64>, u64)> = None;
     for (index, select) in table.select(0..table.pages) {
-        let unpinned = if present.word(index) {
+        let here = present.word(index);
+        let unpinned = if here {
             match table.read_word(index) {
                 Ok((_, _, states)) => states.unpinned().and(select),
                 Err(_) => return,
@@ -89,10 +91,9 @@ fn unpinned_runs(control: &Control, mut each: impl FnMut(Range<u64>, u64)) {
         };
         let base = index as u64 * PAGES_PER_WORD;
         for page in unpinned.iter() {
-            let stamp = if present.stamps(index) {
-                table.stamp_of(index, page)
-            } else {
-                table.stamp_of_word(index, present.word_stamp(index))
+            let stamp = match here {
+                true => table.stamp_of(index, page, present.page_stamps(index)),
+                false => table.area.stamp.load(Ordering::Relaxed),
             };
             let page = base + u64::from(page);
             match &mut run {
@@ -114,7 +115,7 @@ fn unpinned_runs(control: &Control, mut each: impl FnMut(Range<u64>, u64)) {
 /// written would then cost memory when it is short. A page in swap counts as absent; the purge itself looks again.
 struct Presence {
     pages: Option<Vec<u8>>,
-    words: usize,
+    slots: usize,
 }
 
 impl Presence {
@@ -122,7 +123,7 @@ impl Presence {
         let count = control.map().len() / page_size() as usize;
         let mut pages = vec![0; count];
         let known = count > 1 && control.map().residency(0, &mut pages).is_some();
-        Presence { pages: known.then_some(pages), words: table.words.len() }
+        Presence { pages: known.then_some(pages), slots: table.slots.len() }
     }
 
     fn at(&self, byte: usize) -> bool {
@@ -130,18 +131,14 @@ impl Presence {
         self.pages.as_ref().is_none_or(|pages| pages.get(page).is_some_and(|page| page & 1 != 0))
     }
 
+    /// A word and its stamp, which are in one cache line.
     fn word(&self, index: usize) -> bool {
-        self.at(Control::place(index))
+        self.at(Control::place(slot(index)))
     }
 
-    fn word_stamp(&self, index: usize) -> bool {
-        self.at(Control::place(self.words + index))
-    }
-
-    /// Whether all stamps that matter for a word's pages may be read.
-    fn stamps(&self, index: usize) -> bool {
-        let first = 2 * self.words + index * PAGES_PER_WORD as usize;
+    fn page_stamps(&self, index: usize) -> bool {
+        let first = self.slots + index * PAGES_PER_WORD as usize;
         let last = first + PAGES_PER_WORD as usize - 1;
-        self.word_stamp(index) && self.at(Control::place(first)) && self.at(Control::place(last))
+        self.at(Control::place(first)) && self.at(Control::place(last))
     }
 }

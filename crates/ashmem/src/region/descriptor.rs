@@ -50,7 +50,11 @@ impl Region {
             return Err(Error::InvalidSize { size, max: SIZE_MAX });
         }
         let region = Region::new(fd, size, None, options.take_reclaimer());
-        if region.inner.control()?.is_some_and(Control::is_writable) && reclaim::any_unpinned(&region.inner) {
+        let control = region.inner.control()?;
+        if status.has_control_mark && control.is_none() {
+            return Err(Error::NotARegion { reason: "a control block needs a file sealed against growing" });
+        }
+        if control.is_some_and(Control::is_writable) && reclaim::any_unpinned(&region.inner) {
             // Whoever unpinned it may be gone, and its reclaimer with it.
             reclaim::watch(&region.inner);
         }

@@ -74,10 +74,16 @@ impl Region {
     /// [`Error::ControlBlockCorrupt`]. After an error some pages may be pinned and others not.
     #[inline]
     pub fn pin(&self, range: impl RangeBounds<u64>) -> Result<Contents> {
+        let control = self.inner.known_control().filter(|control| control.is_writable());
+        if let Some(control) = control {
+            if PageRange::is_written_whole(&range) && control.area().pin_at_once() {
+                return Ok(Contents::Intact);
+            }
+        }
         let range = PageRange::new(range, self.size())?;
-        match self.inner.known_control() {
-            Some(control) if control.is_writable() => self.inner.pin(control, range),
-            _ => self.inner.pin_without_writing(range),
+        match control {
+            Some(control) => self.inner.pin(control, range),
+            None => self.inner.pin_without_writing(range),
         }
     }
 
@@ -94,12 +100,21 @@ impl Region {
     /// [`Error::ReadOnly`] through a read-only descriptor; [`Error::System`].
     #[inline]
     pub fn unpin(&self, range: impl RangeBounds<u64>) -> Result<()> {
-        let range = PageRange::new(range, self.size())?;
-        let control = match self.inner.known_control() {
-            Some(control) if control.is_writable() => control,
-            _ => self.inner.need_control("unpin")?,
+        let control = self.inner.known_control().filter(|control| control.is_writable());
+        let at_once = match control {
+            Some(control) if PageRange::is_written_whole(&range) => {
+                control.area().unpin_at_once(state::now())
+            }
+            _ => false,
         };
-        self.inner.unpin(control, range)?;
+        if !at_once {
+            let range = PageRange::new(range, self.size())?;
+            let control = match control {
+                Some(control) => control,
+                None => self.inner.need_control("unpin")?,
+            };
+            self.inner.unpin(control, range)?;
+        }
         // Sequentially consistent, as is the unpin: see `reclaim::Reclaimer::retire`.
         if !self.inner.watched.load(Ordering::SeqCst) {
             reclaim::watch(&self.inner);
@@ -152,7 +167,6 @@ impl Region {
 }
 
 impl Inner {
-    #[inline]
     fn pin(&self, control: &Control, range: PageRange) -> Result<Contents> {
         let table = control.table();
         let mut wait = PinWait::new(self, control);
@@ -165,19 +179,17 @@ impl Inner {
         Ok(Contents::from_purged(walked.purged))
     }
 
-    #[inline]
     fn unpin(&self, control: &Control, range: PageRange) -> Result<()> {
         let table = control.table();
         if !range.is_whole() {
             return Ok(table.unpin(range.first()..range.end(), state::now())?);
         }
-        let walked = table.unpin_all(state::now)?;
+        let walked = table.unpin_all(state::now())?;
         self.after_walk(control, walked);
         Ok(())
     }
 
     /// A purger that died left its mark, which makes whole-region operations slow until somebody clears it.
-    #[inline]
     fn after_walk(&self, control: &Control, walked: Walked) {
         if walked.purging {
             purger::recover(self, control);

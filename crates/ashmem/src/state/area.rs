@@ -1,6 +1,7 @@
 //! The area word: what holds for all pages of a region.
 
 use super::States;
+use crate::sync::{AtomicU64, Ordering};
 
 const UNPINNED: u32 = 1;
 const DIRTY: u32 = 1 << 1;
@@ -99,6 +100,53 @@ impl AreaWord {
         let any = if any { ANY_PURGED } else { 0 };
         let flags = (self.futex() & !PURGING | any).wrapping_add(EPOCH_UNIT);
         AreaWord::with(self.generation(), flags)
+    }
+}
+
+/// The area word of a region, and when the whole region was last unpinned.
+#[derive(Clone, Copy)]
+pub(crate) struct Area<'a> {
+    pub(crate) word: &'a AtomicU64,
+    pub(crate) stamp: &'a AtomicU64,
+}
+
+impl Area<'_> {
+    #[inline]
+    pub(crate) fn load(&self) -> AreaWord {
+        AreaWord(self.word.load(Ordering::SeqCst))
+    }
+
+    /// Sequentially consistent, so that who unpins and then asks whether a reclaimer watches, and a reclaimer that stops
+    /// watching and then looks once more, cannot miss each other.
+    #[inline]
+    pub(crate) fn swap(&self, old: AreaWord, new: AreaWord) -> bool {
+        self.word.compare_exchange(old.0, new.0, Ordering::SeqCst, Ordering::Relaxed).is_ok()
+    }
+
+    /// Pins the whole region, if that takes one step and nobody interferes.
+    #[inline]
+    pub(crate) fn pin_at_once(&self) -> bool {
+        let area = self.load();
+        match area.flip(States::PINNED) {
+            Flip::Already => true,
+            Flip::To(next) => self.swap(area, next),
+            Flip::Walk => false,
+        }
+    }
+
+    /// Unpins the whole region at the time `stamp`, if that takes one step and nobody interferes.
+    #[inline]
+    pub(crate) fn unpin_at_once(&self, stamp: u64) -> bool {
+        let area = self.load();
+        match area.flip(States::UNPINNED) {
+            Flip::Already => true,
+            Flip::To(next) => {
+                // Before the state: a stamp that is too new does no harm, one that is too old gets fresh pages purged.
+                self.stamp.store(stamp, Ordering::Relaxed);
+                self.swap(area, next)
+            }
+            Flip::Walk => false,
+        }
     }
 }
 

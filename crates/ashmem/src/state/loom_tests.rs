@@ -3,29 +3,22 @@
 use loom::sync::{Arc, Mutex};
 use loom::thread;
 
-use super::{Corrupt, Table};
+use super::{Area, Corrupt, Table};
 use crate::sync::{AtomicU64, Ordering};
 
 /// A region in ordinary memory: pin state, purge lock, and one word of contents a page (0 is a hole).
 struct Region {
     area: [AtomicU64; 2],
-    words: Vec<AtomicU64>,
-    word_stamps: Vec<AtomicU64>,
-    page_stamps: Vec<AtomicU64>,
+    slots: Vec<AtomicU64>,
     purge_lock: Mutex<()>,
     contents: Vec<AtomicU64>,
 }
 
 impl Region {
     fn new(pages: u64) -> Region {
-        let words = pages.div_ceil(super::PAGES_PER_WORD);
-        let zeros = |count| (0..count).map(|_| AtomicU64::new(0)).collect::<Vec<_>>();
         Region {
             area: [AtomicU64::new(0), AtomicU64::new(0)],
-            words: zeros(words),
-            word_stamps: zeros(words),
-            // Too few on purpose: a missing stamp is skipped, and loom has fewer atomics to track.
-            page_stamps: Vec::new(),
+            slots: (0..super::slots(pages)).map(|_| AtomicU64::new(0)).collect(),
             purge_lock: Mutex::new(()),
             contents: (0..pages).map(|_| AtomicU64::new(1)).collect(),
         }
@@ -33,11 +26,10 @@ impl Region {
 
     fn table(&self) -> Table<'_> {
         Table {
-            area: &self.area[0],
-            area_stamp: &self.area[1],
-            words: &self.words,
-            word_stamps: &self.word_stamps,
-            page_stamps: &self.page_stamps,
+            area: Area { word: &self.area[0], stamp: &self.area[1] },
+            slots: &self.slots,
+            // None on purpose: a missing stamp is skipped, and loom has fewer atomics to track.
+            page_stamps: &[],
             pages: self.contents.len() as u64,
         }
     }
@@ -51,7 +43,7 @@ impl Region {
     }
 
     fn unpin_all(&self) {
-        self.table().unpin_all(|| 1).expect("not corrupt");
+        self.table().unpin_all(1).expect("not corrupt");
     }
 
     fn unpin(&self, first: u64, end: u64) {
@@ -61,7 +53,7 @@ impl Region {
     /// What a pin does that meets a page being purged: finish for a dead purger, or let the live one go on.
     fn wait(&self) -> Result<(), Corrupt> {
         if let Ok(_lock) = self.purge_lock.try_lock() {
-            self.table().recover(|pages| self.punch(pages.start, pages.end))?;
+            self.table().recover(|pages| self.punch(pages.start, pages.end));
         }
         thread::yield_now();
         Ok(())
@@ -77,7 +69,7 @@ impl Region {
         let _lock = self.purge_lock.lock().expect("no panic");
         let table = self.table();
         if table.needs_recovery() {
-            table.recover(|pages| self.punch(pages.start, pages.end)).expect("not corrupt");
+            table.recover(|pages| self.punch(pages.start, pages.end));
         }
         let all = 0..self.contents.len() as u64;
         let punch = |pages: std::ops::Range<u64>| {

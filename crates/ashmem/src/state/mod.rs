@@ -46,11 +46,11 @@ mod loom_tests;
 #[cfg(all(test, not(loom)))]
 mod model_tests;
 
-pub(crate) use area::AreaWord;
+pub(crate) use area::{Area, AreaWord};
 pub(crate) use purge::{CHUNK_PAGES, Fault};
 #[cfg(not(loom))]
 pub(crate) use stamp::now;
 #[cfg(test)]
 pub(crate) use table::Counts;
-pub(crate) use table::{Corrupt, Table, Walked};
+pub(crate) use table::{Corrupt, Table, Walked, slot, slots};
 pub(crate) use word::{PAGES_PER_WORD, PageWord, Select, States};

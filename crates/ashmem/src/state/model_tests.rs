@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{AreaWord, Corrupt, Counts, PAGES_PER_WORD, Table};
+use super::{Area, AreaWord, Corrupt, Counts, Table, slots};
 use crate::sync::AtomicU64;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,15 +45,12 @@ proptest! {
         operations in prop::collection::vec(operation(), 1..60),
     ) {
         let zeros = |count: u64| (0..count).map(|_| AtomicU64::new(0)).collect::<Vec<_>>();
-        let count_words = count.div_ceil(PAGES_PER_WORD);
-        let (words, word_stamps, page_stamps) = (zeros(count_words), zeros(count_words), zeros(count));
+        let (slots, page_stamps) = (zeros(slots(count)), zeros(count));
         let area = AtomicU64::new((u64::from(u32::MAX) - left) << 32);
         let area_stamp = AtomicU64::new(0);
         let table = Table {
-            area: &area,
-            area_stamp: &area_stamp,
-            words: &words,
-            word_stamps: &word_stamps,
+            area: Area { word: &area, stamp: &area_stamp },
+            slots: &slots,
             page_stamps: &page_stamps,
             pages: count,
         };
@@ -77,7 +74,7 @@ proptest! {
                 }
                 Operation::UnpinAll | Operation::Unpin(..) => {
                     match operation {
-                        Operation::UnpinAll => prop_assert!(table.unpin_all(|| 1).is_ok()),
+                        Operation::UnpinAll => prop_assert!(table.unpin_all(1).is_ok()),
                         _ => prop_assert!(table.unpin(start..end, 1).is_ok()),
                     }
                     for page in pages.iter_mut().filter(|page| **page == Page::Pinned) {
@@ -103,13 +100,10 @@ proptest! {
 #[test]
 fn words_from_the_future_are_corrupt() {
     let area = AtomicU64::new(0);
-    let stamps = [const { AtomicU64::new(0) }; 2];
-    let words = [AtomicU64::new(1 << 32)];
+    let slots = [const { AtomicU64::new(1 << 32) }; 8];
     let table = Table {
-        area: &area,
-        area_stamp: &stamps[0],
-        words: &words,
-        word_stamps: &stamps[1..],
+        area: Area { word: &area, stamp: &AtomicU64::new(0) },
+        slots: &slots,
         page_stamps: &[],
         pages: 3,
     };

@@ -28,7 +28,7 @@ impl<E> From<Corrupt> for Fault<E> {
 impl Table<'_> {
     /// Whether an earlier purger left the area marked.
     pub(crate) fn needs_recovery(&self) -> bool {
-        self.load_area().is_purging()
+        self.area.load().is_purging()
     }
 
     /// Purges those of `pages` (at most a chunk) that are unpinned since `cutoff` or earlier, and returns how many.
@@ -82,11 +82,11 @@ impl Table<'_> {
 
     /// Finishes what a dead purger began: its pages may or may not be gone, so they go now. Returns how many.
     ///
-    /// `punch` may fail; the pages are "purged" all the same, as some of them may be.
-    pub(crate) fn recover(&self, mut punch: impl FnMut(Range<u64>)) -> Result<u64, Corrupt> {
+    /// `punch` may fail; the pages are "purged" all the same, as some of them may be. Corrupt words are passed over.
+    pub(crate) fn recover(&self, mut punch: impl FnMut(Range<u64>)) -> u64 {
         let mut taken = 0;
         for (index, select) in self.select(0..self.pages) {
-            let (_, _, states) = self.read_word(index)?;
+            let Ok((_, _, states)) = self.read_word(index) else { continue };
             let left = states.purging().and(select);
             if left.is_empty() {
                 continue;
@@ -96,16 +96,17 @@ impl Table<'_> {
                 punch(base + run.start..base + run.end);
                 taken += run.end - run.start;
             }
-            self.settle(index, |states| states.commit(left))?;
+            // Corrupt only when a peer is writing nonsense at this moment.
+            let _ = self.settle(index, |states| states.commit(left));
         }
         self.end(true);
-        Ok(taken)
+        taken
     }
 
     pub(super) fn begin(&self) {
         loop {
-            let area = self.load_area();
-            if self.swap_area(area, area.purge_begun()) {
+            let area = self.area.load();
+            if self.area.swap(area, area.purge_begun()) {
                 return;
             }
         }
@@ -113,8 +114,8 @@ impl Table<'_> {
 
     fn end(&self, any: bool) {
         loop {
-            let area = self.load_area();
-            if self.swap_area(area, area.purge_ended(any)) {
+            let area = self.area.load();
+            if self.area.swap(area, area.purge_ended(any)) {
                 return;
             }
         }
@@ -126,7 +127,7 @@ impl Table<'_> {
             let mut victims = states.unpinned().and(select);
             if cutoff != u64::MAX {
                 for page in victims.iter() {
-                    if self.stamp_of(index, page) > cutoff {
+                    if self.stamp_of(index, page, true) > cutoff {
                         victims = victims.without(page);
                     }
                 }
@@ -147,19 +148,16 @@ impl Table<'_> {
         }
     }
 
-    /// When the pages of a word were last unpinned, as far as the page stamps do not know better.
+    /// When a page was last unpinned. Without `has_page_stamps` those are not read: they were never written.
     #[inline]
-    pub(crate) fn stamp_of_word(&self, index: usize, has_word_stamp: bool) -> u64 {
-        let of_area = self.area_stamp.load(Ordering::Relaxed);
-        if has_word_stamp { of_area.max(self.word_stamps[index].load(Ordering::Relaxed)) } else { of_area }
-    }
-
-    /// When a page was last unpinned.
-    #[inline]
-    pub(crate) fn stamp_of(&self, index: usize, page: u32) -> u64 {
+    pub(crate) fn stamp_of(&self, index: usize, page: u32, has_page_stamps: bool) -> u64 {
+        let of_word =
+            self.word_stamp(index).load(Ordering::Relaxed).max(self.area.stamp.load(Ordering::Relaxed));
         let place = index * PAGES_PER_WORD as usize + page as usize;
-        let own = self.page_stamps.get(place).map_or(0, |stamp| stamp.load(Ordering::Relaxed));
-        own.max(self.stamp_of_word(index, true))
+        match self.page_stamps.get(place) {
+            Some(stamp) if has_page_stamps => of_word.max(stamp.load(Ordering::Relaxed)),
+            _ => of_word,
+        }
     }
 }
 

@@ -1,11 +1,12 @@
 //! Pin, unpin and status, over the words of a control block or of anything else that holds atomics.
 
+use std::cell::Cell;
 use std::ops::Range;
 
-use super::area::Flip;
+use super::area::{Area, Flip};
 use super::word::BeingPurged;
 use super::{AreaWord, PAGES_PER_WORD, PageWord, Select, States};
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{self, AtomicU64, Ordering};
 
 /// Page words that are newer than their area word: no honest process writes that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,39 +31,58 @@ pub(crate) struct Walked {
 
 const IN_ONE_STEP: Walked = Walked { purged: false, purging: false };
 
+/// Words in a group. A group of words and the group of their stamps share a cache line, as an unpin writes both.
+const GROUP: usize = 4;
+
+/// Two neighbouring words, the first with an even index, as they count under `area`.
+struct Pair {
+    index: usize,
+    area: AreaWord,
+    words: [PageWord; 2],
+    states: [States; 2],
+}
+
 /// The pin state of one region. See the [module](super) for the rules.
 #[derive(Clone, Copy)]
 pub(crate) struct Table<'a> {
-    pub(crate) area: &'a AtomicU64,
-    /// When the whole region was last unpinned.
-    pub(crate) area_stamp: &'a AtomicU64,
-    pub(crate) words: &'a [AtomicU64],
-    /// When all pages of a word were last unpinned together.
-    pub(crate) word_stamps: &'a [AtomicU64],
-    /// When a page was last unpinned by itself, or with a part of its word.
+    pub(crate) area: Area<'a>,
+    /// Page words and their stamps in turns: [`GROUP`] words, then when the unpinned pages of each of them were last
+    /// unpinned, as far as their page stamps do not know better.
+    pub(crate) slots: &'a [AtomicU64],
+    /// When a page was last unpinned while others of its word were unpinned already.
     pub(crate) page_stamps: &'a [AtomicU64],
     pub(crate) pages: u64,
 }
 
+/// Where word `index` is among the slots; its stamp is [`GROUP`] behind it.
+#[inline]
+pub(crate) fn slot(index: usize) -> usize {
+    index / GROUP * 2 * GROUP + index % GROUP
+}
+
+/// How many slots the words of `pages` pages need.
+#[inline]
+pub(crate) fn slots(pages: u64) -> u64 {
+    pages.div_ceil(PAGES_PER_WORD).div_ceil(GROUP as u64) * 2 * GROUP as u64
+}
+
 impl Table<'_> {
     #[inline]
-    pub(crate) fn load_area(&self) -> AreaWord {
-        AreaWord(self.area.load(Ordering::SeqCst))
+    pub(super) fn word(&self, index: usize) -> &AtomicU64 {
+        &self.slots[slot(index)]
     }
 
-    /// Sequentially consistent, so that who unpins and then asks whether a reclaimer watches, and a reclaimer that stops
-    /// watching and then looks once more, cannot miss each other.
     #[inline]
-    pub(super) fn swap_area(&self, old: AreaWord, new: AreaWord) -> bool {
-        self.area.compare_exchange(old.0, new.0, Ordering::SeqCst, Ordering::Relaxed).is_ok()
+    pub(super) fn word_stamp(&self, index: usize) -> &AtomicU64 {
+        &self.slots[slot(index) + GROUP]
     }
 
     /// One page word as it counts under the area word that was read just before it.
     #[inline]
     pub(crate) fn read_word(&self, index: usize) -> Result<(AreaWord, PageWord, States), Corrupt> {
-        let mut area = self.load_area();
+        let mut area = self.area.load();
         loop {
-            let word = PageWord(self.words[index].load(Ordering::SeqCst));
+            let word = PageWord(self.word(index).load(Ordering::SeqCst));
             if word.generation() == area.generation() {
                 // Under generation 0 untouched words and the base agree on PINNED.
                 return Ok((area, word, word.states()));
@@ -70,7 +90,7 @@ impl Table<'_> {
             if word.generation() < area.generation() {
                 return Ok((area, word, area.base()));
             }
-            let again = self.load_area();
+            let again = self.area.load();
             if again.generation() < word.generation() {
                 return Err(Corrupt);
             }
@@ -81,28 +101,45 @@ impl Table<'_> {
     /// Replaces a page word read by [`Self::read_word`]; false when it or the area word changed in between.
     #[inline]
     pub(super) fn write_word(&self, index: usize, area: AreaWord, old: PageWord, states: States) -> bool {
-        if !area.is_dirty() && !self.swap_area(area, area.dirty()) {
+        if !self.make_dirty(area) {
             return false;
         }
         let new = PageWord::new(area.generation(), states);
-        self.words[index].compare_exchange(old.0, new.0, Ordering::SeqCst, Ordering::Relaxed).is_ok()
+        self.word(index).compare_exchange(old.0, new.0, Ordering::SeqCst, Ordering::Relaxed).is_ok()
+    }
+
+    /// The same for two whole words.
+    #[inline]
+    fn write_pair(&self, pair: &Pair, states: [States; 2]) -> bool {
+        if states == pair.states {
+            return true;
+        }
+        if !self.make_dirty(pair.area) {
+            return false;
+        }
+        let at = slot(pair.index);
+        let new = states.map(|states| PageWord::new(pair.area.generation(), states).0);
+        sync::swap_pair(&self.slots[at..at + 2], pair.words.map(|word| word.0), new)
+    }
+
+    #[inline]
+    fn make_dirty(&self, area: AreaWord) -> bool {
+        area.is_dirty() || self.area.swap(area, area.dirty())
     }
 
     /// Pins the whole region. `wait` is called when a page is being purged, with the area's futex value and with whether
     /// a page pinned so far was purged (for its error: that must not get lost). It returns when it may be worth looking
     /// again.
-    #[inline]
     pub(crate) fn pin_all<E: From<Corrupt>>(
         &self,
         wait: &mut dyn FnMut(u32, bool) -> Result<(), E>,
     ) -> Result<Walked, E> {
         loop {
-            let area = self.load_area();
-            match area.flip(States::PINNED) {
-                Flip::Already => return Ok(IN_ONE_STEP),
-                Flip::To(next) if self.swap_area(area, next) => return Ok(IN_ONE_STEP),
-                Flip::To(_) => {}
-                Flip::Walk => return self.pin_walk(wait),
+            if self.area.pin_at_once() {
+                return Ok(IN_ONE_STEP);
+            }
+            if self.area.load().flip(States::PINNED) == Flip::Walk {
+                return self.pin_walk(wait);
             }
         }
     }
@@ -113,8 +150,8 @@ impl Table<'_> {
         wait: &mut dyn FnMut(u32, bool) -> Result<(), E>,
     ) -> Result<Walked, E> {
         let start = loop {
-            let area = self.load_area();
-            if area.is_dirty() || self.swap_area(area, area.dirty()) {
+            let area = self.area.load();
+            if self.make_dirty(area) {
                 break area.dirty();
             }
         };
@@ -122,40 +159,38 @@ impl Table<'_> {
         // Every page is pinned and every purge so far was seen: if none began since, forget the page words. (The purge
         // count in the area word would have to wrap round exactly, during one walk, to hide a purge.)
         if let Some(clean) = start.all_pinned() {
-            self.swap_area(start, clean);
+            self.area.swap(start, clean);
         }
-        Ok(Walked { purged, purging: start.is_purging() && self.load_area() == start })
+        Ok(self.walked(start, purged))
     }
 
     /// Unpins the whole region. `stamp` is when; it becomes the age of all its pages, unless all were unpinned before.
-    #[inline]
-    pub(crate) fn unpin_all(&self, stamp: impl FnOnce() -> u64) -> Result<Walked, Corrupt> {
-        let mut area = self.load_area();
-        match area.flip(States::UNPINNED) {
-            Flip::Already => return Ok(IN_ONE_STEP),
-            Flip::Walk if !self.is_any_pinned()? => return Ok(IN_ONE_STEP),
-            Flip::To(_) | Flip::Walk => {}
-        }
-        // Before the state: a stamp that is too new does no harm, one that is too old gets fresh pages purged.
-        self.area_stamp.store(stamp(), Ordering::Relaxed);
+    pub(crate) fn unpin_all(&self, stamp: u64) -> Result<Walked, Corrupt> {
         loop {
-            match area.flip(States::UNPINNED) {
-                Flip::Already => return Ok(IN_ONE_STEP),
-                Flip::To(next) if self.swap_area(area, next) => return Ok(IN_ONE_STEP),
-                Flip::To(_) => {}
-                Flip::Walk => return self.unpin_walk(),
+            if self.area.unpin_at_once(stamp) {
+                return Ok(IN_ONE_STEP);
             }
-            area = self.load_area();
+            if self.area.load().flip(States::UNPINNED) == Flip::Walk {
+                return self.unpin_walk(stamp);
+            }
         }
     }
 
     #[cold]
-    fn unpin_walk(&self) -> Result<Walked, Corrupt> {
-        let start = self.load_area();
+    fn unpin_walk(&self, stamp: u64) -> Result<Walked, Corrupt> {
+        if !self.is_any_pinned()? {
+            return Ok(IN_ONE_STEP);
+        }
+        self.area.stamp.store(stamp, Ordering::Relaxed);
+        let start = self.area.load();
         for (index, select) in self.select(0..self.pages) {
             self.unpin_word(index, select, None)?;
         }
-        Ok(Walked { purged: false, purging: start.is_purging() && self.load_area() == start })
+        Ok(self.walked(start, false))
+    }
+
+    fn walked(&self, start: AreaWord, purged: bool) -> Walked {
+        Walked { purged, purging: start.is_purging() && self.area.load() == start }
     }
 
     #[cold]
@@ -170,38 +205,54 @@ impl Table<'_> {
     }
 
     /// Pins some pages and says whether one of them was purged. `wait` as for [`Self::pin_all`].
+    #[inline]
     pub(crate) fn pin<E: From<Corrupt>>(
         &self,
         pages: Range<u64>,
         wait: &mut dyn FnMut(u32, bool) -> Result<(), E>,
     ) -> Result<bool, E> {
-        let mut any_purged = false;
-        for (index, select) in self.select(pages) {
+        let any_purged = Cell::new(false);
+        let one = |index, select| -> Result<(), E> {
             loop {
                 let (area, word, states) = self.read_word(index)?;
                 match states.pin(select) {
-                    Ok((pinned, _)) if pinned == states => break,
+                    Ok((pinned, _)) if pinned == states => return Ok(()),
                     Ok((pinned, purged)) => {
                         if self.write_word(index, area, word, pinned) {
-                            any_purged |= purged;
-                            break;
+                            any_purged.set(any_purged.get() | purged);
+                            return Ok(());
                         }
                     }
-                    Err(BeingPurged) => wait(area.futex(), any_purged)?,
+                    Err(BeingPurged) => wait(area.futex(), any_purged.get())?,
                 }
             }
-        }
-        Ok(any_purged)
+        };
+        let two = |pair: &Pair| {
+            let [first, second] = pair.states.map(|states| states.pin(Select::ALL));
+            let (Ok(first), Ok(second)) = (first, second) else { return false };
+            let swapped = self.write_pair(pair, [first.0, second.0]);
+            any_purged.set(any_purged.get() | (swapped && (first.1 || second.1)));
+            swapped
+        };
+        self.each_word(pages, one, two)?;
+        Ok(any_purged.get())
     }
 
     /// Unpins some pages at the time `stamp`. Those that are unpinned already keep their place in the order.
+    #[inline]
     pub(crate) fn unpin(&self, pages: Range<u64>, stamp: u64) -> Result<(), Corrupt> {
-        for (index, select) in self.select(pages) {
-            self.unpin_word(index, select, Some(stamp))?;
-        }
-        Ok(())
+        let one = |index, select| self.unpin_word(index, select, Some(stamp));
+        let two = |pair: &Pair| {
+            let unpinned = pair.states.map(|states| states.unpin(Select::ALL));
+            for (index, (states, changed)) in (pair.index..).zip(unpinned) {
+                self.stamp(index, changed, states, stamp);
+            }
+            self.write_pair(pair, unpinned.map(|(states, _)| states))
+        };
+        self.each_word(pages, one, two)
     }
 
+    #[inline]
     fn unpin_word(&self, index: usize, select: Select, stamp: Option<u64>) -> Result<(), Corrupt> {
         loop {
             let (area, word, states) = self.read_word(index)?;
@@ -210,7 +261,7 @@ impl Table<'_> {
                 return Ok(());
             }
             if let Some(stamp) = stamp {
-                self.stamp(index, changed, stamp);
+                self.stamp(index, changed, unpinned, stamp);
             }
             if self.write_word(index, area, word, unpinned) {
                 return Ok(());
@@ -218,10 +269,15 @@ impl Table<'_> {
         }
     }
 
+    /// Notes when the `changed` pages of a word become unpinned, where `states` is what the word becomes.
     #[inline]
-    fn stamp(&self, index: usize, changed: Select, stamp: u64) {
-        if changed == Select::ALL {
-            self.word_stamps[index].store(stamp, Ordering::Relaxed);
+    fn stamp(&self, index: usize, changed: Select, states: States, stamp: u64) {
+        if changed.is_empty() {
+            return;
+        }
+        if changed == states.unpinned() {
+            // No other page of the word is unpinned: one stamp serves, in the cache line of the word.
+            self.word_stamp(index).store(stamp, Ordering::Relaxed);
             return;
         }
         let first = index * PAGES_PER_WORD as usize;
@@ -234,7 +290,7 @@ impl Table<'_> {
 
     /// Whether one of the pages is not pinned.
     pub(crate) fn is_unpinned(&self, pages: Range<u64>) -> Result<bool, Corrupt> {
-        let area = self.load_area();
+        let area = self.area.load();
         if !area.is_dirty() {
             return Ok(area.base() == States::UNPINNED);
         }
@@ -249,7 +305,7 @@ impl Table<'_> {
 
     /// Counts the states of some pages.
     pub(crate) fn counts(&self, pages: Range<u64>) -> Result<Counts, Corrupt> {
-        let area = self.load_area();
+        let area = self.area.load();
         let mut counts = Counts::default();
         if !area.is_dirty() {
             let all = pages.end - pages.start;
@@ -269,7 +325,43 @@ impl Table<'_> {
         Ok(counts)
     }
 
+    /// Calls `one` for the words that hold `pages`, with the pages of each that are meant; but where the machine can replace two
+    /// whole words in one step, first `two` for both, and `one` only where `two` says that it could not.
+    #[inline]
+    fn each_word<E: From<Corrupt>>(
+        &self,
+        pages: Range<u64>,
+        mut one: impl FnMut(usize, Select) -> Result<(), E>,
+        two: impl Fn(&Pair) -> bool,
+    ) -> Result<(), E> {
+        let mut from = pages.start;
+        if pages.end - pages.start >= 4 * PAGES_PER_WORD && sync::swaps_pairs() {
+            let pair = 2 * PAGES_PER_WORD;
+            let (first, end) = (from.next_multiple_of(pair), pages.end / pair * pair);
+            for (index, select) in self.select(from..first) {
+                one(index, select)?;
+            }
+            for index in (first / PAGES_PER_WORD..end / PAGES_PER_WORD).step_by(2) {
+                let index = index as usize;
+                let (before, first, first_states) = self.read_word(index)?;
+                let (area, second, second_states) = self.read_word(index + 1)?;
+                let pair =
+                    Pair { index, area, words: [first, second], states: [first_states, second_states] };
+                if before != area || !two(&pair) {
+                    one(index, Select::ALL)?;
+                    one(index + 1, Select::ALL)?;
+                }
+            }
+            from = end;
+        }
+        for (index, select) in self.select(from..pages.end) {
+            one(index, select)?;
+        }
+        Ok(())
+    }
+
     /// The words that hold `pages`, each with the pages of it that are meant.
+    #[inline]
     pub(crate) fn select(&self, pages: Range<u64>) -> impl Iterator<Item = (usize, Select)> + use<> {
         let (first, end) = (pages.start, pages.end.min(self.pages));
         let words = first / PAGES_PER_WORD..end.div_ceil(PAGES_PER_WORD);

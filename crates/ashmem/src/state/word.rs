@@ -25,19 +25,23 @@ impl Select {
         self.0 == 0
     }
 
+    #[inline]
     pub(crate) fn len(self) -> u32 {
         self.0.count_ones()
     }
 
+    #[inline]
     pub(crate) fn without(self, page: u32) -> Select {
         Select(self.0 & !(1 << (2 * page)))
     }
 
+    #[inline]
     pub(crate) fn and(self, other: Select) -> Select {
         Select(self.0 & other.0)
     }
 
     /// The indices of the pages, lowest first.
+    #[inline]
     pub(crate) fn iter(self) -> impl Iterator<Item = u32> {
         let mut rest = self.0;
         std::iter::from_fn(move || {
@@ -60,26 +64,32 @@ impl States {
     pub(crate) const PINNED: States = States(0);
     pub(crate) const UNPINNED: States = States(LOW);
 
+    #[inline]
     fn low(self) -> u32 {
         self.0 & LOW
     }
 
+    #[inline]
     fn high(self) -> u32 {
         (self.0 >> 1) & LOW
     }
 
+    #[inline]
     pub(crate) fn pinned(self) -> Select {
         Select(LOW & !(self.low() | self.high()))
     }
 
+    #[inline]
     pub(crate) fn unpinned(self) -> Select {
         Select(self.low() & !self.high())
     }
 
+    #[inline]
     pub(crate) fn purging(self) -> Select {
         Select(self.high() & !self.low())
     }
 
+    #[inline]
     pub(crate) fn purged(self) -> Select {
         Select(self.high() & self.low())
     }
@@ -102,17 +112,20 @@ impl States {
     }
 
     /// The selected pages, which must be UNPINNED, made PURGING.
+    #[inline]
     pub(crate) fn claim(self, select: Select) -> States {
         debug_assert_eq!(self.unpinned().and(select), select);
         States(self.0 ^ (select.0 | select.0 << 1))
     }
 
     /// Those of the selected pages that are PURGING made PURGED.
+    #[inline]
     pub(crate) fn commit(self, select: Select) -> States {
         States(self.0 | self.purging().and(select).0)
     }
 
     /// Those of the selected pages that are PURGING made UNPINNED again.
+    #[inline]
     pub(crate) fn release(self, select: Select) -> States {
         let back = self.purging().and(select).0;
         States(self.0 ^ (back | back << 1))

@@ -74,6 +74,12 @@ pub(crate) fn set_control_mark(fd: BorrowedFd<'_>) -> Result<(), Errno> {
     rustix::fs::fchmod(fd, Mode::from_raw_mode(stat.st_mode) | CONTROL_MARK)
 }
 
+/// Whether [`set_control_mark`] will be allowed: EPERM if not.
+pub(crate) fn check_owner(fd: BorrowedFd<'_>) -> Result<(), Errno> {
+    let stat = rustix::fs::fstat(fd)?;
+    rustix::fs::fchmod(fd, Mode::from_raw_mode(stat.st_mode))
+}
+
 pub(crate) fn set_size(fd: BorrowedFd<'_>, size: u64) -> Result<(), Errno> {
     rustix::fs::ftruncate(fd, size)
 }

@@ -5,4 +5,5 @@ pub(crate) mod fork;
 pub(crate) mod lock;
 pub(crate) mod map;
 pub(crate) mod memfd;
+pub(crate) mod pair;
 pub(crate) mod thread;
