@@ -34,12 +34,29 @@ const IN_ONE_STEP: Walked = Walked { purged: false, purging: false };
 /// Words in a group. A group of words and the group of their stamps share a cache line, as an unpin writes both.
 const GROUP: usize = 4;
 
-/// Two neighbouring words, the first with an even index, as they count under `area`.
+/// Words that are read before the first of them is replaced, where pairs are.
+const BATCH: usize = 8;
+const BATCH_PAGES: u64 = BATCH as u64 * PAGES_PER_WORD;
+
+/// Two neighbouring words, the first with an even index, read after `area`.
 struct Pair {
     index: usize,
     area: AreaWord,
     words: [PageWord; 2],
-    states: [States; 2],
+}
+
+impl Pair {
+    /// What the words say under the area word; `None` when the area word is too old for that.
+    #[inline]
+    fn states(&self) -> Option<[States; 2]> {
+        let of = |word: PageWord| match word.generation().cmp(&self.area.generation()) {
+            std::cmp::Ordering::Less => Some(self.area.base()),
+            std::cmp::Ordering::Equal => Some(word.states()),
+            std::cmp::Ordering::Greater => None,
+        };
+        let [first, second] = self.words.map(of);
+        Some([first?, second?])
+    }
 }
 
 /// The pin state of one region. See the [module](super) for the rules.
@@ -111,15 +128,14 @@ impl Table<'_> {
     /// The same for two whole words.
     #[inline]
     fn write_pair(&self, pair: &Pair, states: [States; 2]) -> bool {
-        if states == pair.states {
+        let generation = pair.area.generation();
+        let new = states.map(|states| PageWord::new(generation, states));
+        if new == pair.words {
             return true;
         }
-        if !self.make_dirty(pair.area) {
-            return false;
-        }
         let at = slot(pair.index);
-        let new = states.map(|states| PageWord::new(pair.area.generation(), states).0);
-        sync::swap_pair(&self.slots[at..at + 2], pair.words.map(|word| word.0), new)
+        self.make_dirty(pair.area)
+            && sync::swap_pair(&self.slots[at..at + 2], pair.words.map(|word| word.0), new.map(|word| word.0))
     }
 
     #[inline]
@@ -228,8 +244,8 @@ impl Table<'_> {
             }
         };
         let two = |pair: &Pair| {
-            let [first, second] = pair.states.map(|states| states.pin(Select::ALL));
-            let (Ok(first), Ok(second)) = (first, second) else { return false };
+            let Some(states) = pair.states() else { return false };
+            let [Ok(first), Ok(second)] = states.map(|states| states.pin(Select::ALL)) else { return false };
             let swapped = self.write_pair(pair, [first.0, second.0]);
             any_purged.set(any_purged.get() | (swapped && (first.1 || second.1)));
             swapped
@@ -243,7 +259,8 @@ impl Table<'_> {
     pub(crate) fn unpin(&self, pages: Range<u64>, stamp: u64) -> Result<(), Corrupt> {
         let one = |index, select| self.unpin_word(index, select, Some(stamp));
         let two = |pair: &Pair| {
-            let unpinned = pair.states.map(|states| states.unpin(Select::ALL));
+            let Some(states) = pair.states() else { return false };
+            let unpinned = states.map(|states| states.unpin(Select::ALL));
             for (index, (states, changed)) in (pair.index..).zip(unpinned) {
                 self.stamp(index, changed, states, stamp);
             }
@@ -335,21 +352,23 @@ impl Table<'_> {
         two: impl Fn(&Pair) -> bool,
     ) -> Result<(), E> {
         let mut from = pages.start;
-        if pages.end - pages.start >= 4 * PAGES_PER_WORD && sync::swaps_pairs() {
-            let pair = 2 * PAGES_PER_WORD;
-            let (first, end) = (from.next_multiple_of(pair), pages.end / pair * pair);
+        if pages.end - pages.start >= 2 * BATCH_PAGES && sync::swaps_pairs() {
+            let (first, end) = (from.next_multiple_of(BATCH_PAGES), pages.end / BATCH_PAGES * BATCH_PAGES);
             for (index, select) in self.select(from..first) {
                 one(index, select)?;
             }
-            for index in (first / PAGES_PER_WORD..end / PAGES_PER_WORD).step_by(2) {
+            for index in (first / PAGES_PER_WORD..end / PAGES_PER_WORD).step_by(BATCH) {
                 let index = index as usize;
-                let (before, first, first_states) = self.read_word(index)?;
-                let (area, second, second_states) = self.read_word(index + 1)?;
-                let pair =
-                    Pair { index, area, words: [first, second], states: [first_states, second_states] };
-                if before != area || !two(&pair) {
-                    one(index, Select::ALL)?;
-                    one(index + 1, Select::ALL)?;
+                // All loads first: each waits for the locked operations before it.
+                let area = self.area.load();
+                let words: [PageWord; BATCH] =
+                    std::array::from_fn(|at| PageWord(self.word(index + at).load(Ordering::SeqCst)));
+                for at in (0..BATCH).step_by(2) {
+                    let pair = Pair { index: index + at, area, words: [words[at], words[at + 1]] };
+                    if !two(&pair) {
+                        one(index + at, Select::ALL)?;
+                        one(index + at + 1, Select::ALL)?;
+                    }
                 }
             }
             from = end;
