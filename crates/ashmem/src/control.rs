@@ -37,6 +37,8 @@ const LAYOUT: u64 = 1;
 /// The largest purgeable region in bytes: 8 TiB.
 const PURGEABLE_MAX: u64 = 1 << 43;
 
+pub(crate) const TOO_LARGE_TO_PURGE: Error = Error::NotPurgeable { reason: "it is larger than 8 TiB" };
+
 // The layout crosses processes.
 const _: () = assert!(size_of::<AtomicU64>() == 8 && align_of::<AtomicU64>() == 8);
 const _: () = assert!(AREA * 8 % 64 == 0 && AREA_STAMP < HEADER_WORDS);
@@ -96,7 +98,7 @@ impl Layout {
     }
 
     /// Whether there can be a control block: the bookkeeping for larger regions takes too long to walk.
-    fn is_purgeable(self) -> bool {
+    pub(crate) fn is_purgeable(self) -> bool {
         self.size <= PURGEABLE_MAX
     }
 }
@@ -126,18 +128,22 @@ impl Control {
     /// # Errors
     /// [`Error::NotARegion`] when the file is marked but its size, seals or version do not fit.
     pub(crate) fn open(fd: BorrowedFd<'_>, size: u64) -> Result<Option<Control>> {
-        if !look(fd)?.has_control_mark {
+        // Much cheaper than looking for the mark, and seals come first.
+        let seals = memfd::seals(fd).map_err(Error::system("read seals"))?;
+        if !seals.contains(SealFlags::GROW) {
             return Ok(None);
         }
-        let layout = Layout::new(size);
-        let seals = memfd::seals(fd).map_err(Error::system("read seals"))?;
-        if !seals.contains(SealFlags::SHRINK) {
-            return Err(Error::NotARegion {
-                reason: "a control block needs a file sealed against shrinking",
-            });
+        // Only what is sealed stays true, so this comes after reading the seals.
+        let status = look(fd)?;
+        if !status.has_control_mark {
+            return Ok(None);
         }
-        // Only what is sealed stays true.
-        if look(fd)?.size != layout.file_size() {
+        if !seals.contains(SealFlags::SHRINK) {
+            let reason = "a control block needs a file sealed against shrinking";
+            return Err(Error::NotARegion { reason });
+        }
+        let layout = Layout::new(size);
+        if !layout.is_purgeable() || status.size != layout.file_size() {
             return Err(Error::NotARegion { reason: "the file's size does not fit its control block" });
         }
         let length = layout.control_len() as usize;
@@ -174,7 +180,7 @@ impl Control {
             return Err(Error::NotPurgeable { reason: "it is sealed against writing" });
         }
         if !layout.is_purgeable() {
-            return Err(Error::NotPurgeable { reason: "it is larger than 8 TiB" });
+            return Err(TOO_LARGE_TO_PURGE);
         }
         if status.size == layout.size && seals.contains(SealFlags::GROW) {
             return Err(Error::NotPurgeable { reason: "it is sealed against growing" });

@@ -94,11 +94,11 @@ impl Region {
         RegionOptions::new()
     }
 
-    fn new(fd: OwnedFd, size: u64, name: Option<&[u8]>, reclaimer: Option<Reclaimer>) -> Region {
+    fn new(fd: OwnedFd, size: u64, name: Option<Vec<u8>>, reclaimer: Option<Reclaimer>) -> Region {
         let inner = Inner {
             fd,
             size,
-            name: name.map_or_else(OnceLock::new, |name| OnceLock::from(name.to_vec())),
+            name: name.map_or_else(OnceLock::new, OnceLock::from),
             control: OnceLock::new(),
             sealed_against_shrinking: AtomicBool::new(false),
             unpurgeable: AtomicBool::new(false),

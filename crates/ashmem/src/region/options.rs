@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use rustix::fs::SealFlags;
 
 use super::{NAME_MAX, Region};
-use crate::control::Layout;
+use crate::control::{Layout, TOO_LARGE_TO_PURGE};
 use crate::page::{SIZE_MAX, page_align};
 use crate::reclaim::Reclaimer;
 use crate::sys::memfd;
@@ -105,6 +105,9 @@ impl RegionOptions {
         }
         let layout = Layout::new(size);
         let purgeable = self.control_block == ControlBlock::FromTheStart;
+        if purgeable && !layout.is_purgeable() {
+            return Err(TOO_LARGE_TO_PURGE);
+        }
         let file_size = if purgeable { layout.file_size() } else { size };
         let fd = memfd::create(&c_name).map_err(Error::system("create region"))?;
         memfd::set_size(fd.as_fd(), file_size).map_err(Error::system("set region size"))?;
@@ -119,7 +122,7 @@ impl RegionOptions {
         seals.set(SealFlags::GROW, self.control_block != ControlBlock::AtFirstUnpin);
         seals.set(SealFlags::SEAL, self.seal_seals);
         memfd::add_seals(fd.as_fd(), seals).map_err(Error::system("seal region"))?;
-        let region = Region::new(fd, size, Some(name), self.reclaimer.clone());
+        let region = Region::new(fd, size, Some(c_name.into_bytes()), self.reclaimer.clone());
         region.inner.mark_sealed_against_shrinking();
         if purgeable {
             if let Some(control) = region.inner.control()? {

@@ -43,7 +43,8 @@ impl AreaWord {
 
     #[inline]
     pub(crate) fn base(self) -> States {
-        if self.futex() & UNPINNED != 0 { States::UNPINNED } else { States::PINNED }
+        // Generation 0 is that of untouched page words, which say PINNED: only a forged word says otherwise.
+        if self.futex() & UNPINNED != 0 && self.generation() != 0 { States::UNPINNED } else { States::PINNED }
     }
 
     #[inline]

@@ -34,6 +34,15 @@ const IN_ONE_STEP: Walked = Walked { purged: false, purging: false };
 /// Words in a group. A group of words and the group of their stamps share a cache line, as an unpin writes both.
 const GROUP: usize = 4;
 
+/// The word that holds `pages`, if it is one, and which of its pages they are.
+#[inline]
+fn in_one_word(pages: &Range<u64>) -> Option<(usize, Select)> {
+    let word = pages.start / PAGES_PER_WORD;
+    let base = word * PAGES_PER_WORD;
+    let select = || Select::pages((pages.start - base) as u32, (pages.end - base) as u32);
+    (pages.end <= base + PAGES_PER_WORD).then(|| (word as usize, select()))
+}
+
 /// Words that are read before the first of them is replaced, where pairs are.
 const BATCH: usize = 8;
 const BATCH_PAGES: u64 = BATCH as u64 * PAGES_PER_WORD;
@@ -227,21 +236,23 @@ impl Table<'_> {
         pages: Range<u64>,
         wait: &mut dyn FnMut(u32, bool) -> Result<(), E>,
     ) -> Result<bool, E> {
+        match in_one_word(&pages) {
+            Some((index, select)) => self.pin_word(index, select, false, wait),
+            None => self.pin_words(pages, wait),
+        }
+    }
+
+    #[inline(never)]
+    fn pin_words<E: From<Corrupt>>(
+        &self,
+        pages: Range<u64>,
+        wait: &mut dyn FnMut(u32, bool) -> Result<(), E>,
+    ) -> Result<bool, E> {
         let any_purged = Cell::new(false);
         let one = |index, select| -> Result<(), E> {
-            loop {
-                let (area, word, states) = self.read_word(index)?;
-                match states.pin(select) {
-                    Ok((pinned, _)) if pinned == states => return Ok(()),
-                    Ok((pinned, purged)) => {
-                        if self.write_word(index, area, word, pinned) {
-                            any_purged.set(any_purged.get() | purged);
-                            return Ok(());
-                        }
-                    }
-                    Err(BeingPurged) => wait(area.futex(), any_purged.get())?,
-                }
-            }
+            let purged = self.pin_word(index, select, any_purged.get(), wait)?;
+            any_purged.set(any_purged.get() | purged);
+            Ok(())
         };
         let two = |pair: &Pair| {
             let Some(states) = pair.states() else { return false };
@@ -254,9 +265,40 @@ impl Table<'_> {
         Ok(any_purged.get())
     }
 
+    /// Pins pages of one word; `before` says whether pages pinned before were purged, for the error.
+    #[inline]
+    fn pin_word<E: From<Corrupt>>(
+        &self,
+        index: usize,
+        select: Select,
+        before: bool,
+        wait: &mut dyn FnMut(u32, bool) -> Result<(), E>,
+    ) -> Result<bool, E> {
+        loop {
+            let (area, word, states) = self.read_word(index)?;
+            match states.pin(select) {
+                Ok((pinned, _)) if pinned == states => return Ok(false),
+                Ok((pinned, purged)) => {
+                    if self.write_word(index, area, word, pinned) {
+                        return Ok(purged);
+                    }
+                }
+                Err(BeingPurged) => wait(area.futex(), before)?,
+            }
+        }
+    }
+
     /// Unpins some pages at the time `stamp`. Those that are unpinned already keep their place in the order.
     #[inline]
     pub(crate) fn unpin(&self, pages: Range<u64>, stamp: u64) -> Result<(), Corrupt> {
+        match in_one_word(&pages) {
+            Some((index, select)) => self.unpin_word(index, select, Some(stamp)),
+            None => self.unpin_words(pages, stamp),
+        }
+    }
+
+    #[inline(never)]
+    fn unpin_words(&self, pages: Range<u64>, stamp: u64) -> Result<(), Corrupt> {
         let one = |index, select| self.unpin_word(index, select, Some(stamp));
         let two = |pair: &Pair| {
             let Some(states) = pair.states() else { return false };
@@ -351,6 +393,14 @@ impl Table<'_> {
         mut one: impl FnMut(usize, Select) -> Result<(), E>,
         two: impl Fn(&Pair) -> bool,
     ) -> Result<(), E> {
+        let first = pages.start / PAGES_PER_WORD;
+        if pages.end <= (first + 1) * PAGES_PER_WORD {
+            let base = first * PAGES_PER_WORD;
+            return one(
+                first as usize,
+                Select::pages((pages.start - base) as u32, (pages.end - base) as u32),
+            );
+        }
         let mut from = pages.start;
         if pages.end - pages.start >= 2 * BATCH_PAGES && sync::swaps_pairs() {
             let (first, end) = (from.next_multiple_of(BATCH_PAGES), pages.end / BATCH_PAGES * BATCH_PAGES);
