@@ -166,7 +166,9 @@ impl Control {
     }
 
     /// Grows the file of a region of `layout.size` bytes by an empty control block and marks it. The caller holds the
-    /// purge lock. Any step may have been done before by a process that died.
+    /// purge lock. Any step may have been done before by a process that died; a holder that knows the region's size finishes it.
+    /// (Who receives the descriptor in between, for the first time, takes the grown file for a plain region: the data is
+    /// where it was, with zeros behind it.)
     pub(crate) fn append(fd: BorrowedFd<'_>, layout: Layout) -> Result<()> {
         let status = look(fd)?;
         if status.has_control_mark {

@@ -5,7 +5,7 @@
 //! ([`crate::sys::fork`]), so no child keeps the description, and with it the lock, alive.
 
 use std::ops::Range;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
@@ -41,6 +41,9 @@ impl From<Corrupt> for Error {
 struct PurgeLock<'a> {
     handle: Handle<'a>,
     byte: u64,
+    /// Taken with a lock of the process, which does not exclude the process's own threads.
+    _alone: Option<MutexGuard<'static, ()>>,
+    /// Last, so that it is open for as long as anything is locked.
     _section: Section,
 }
 
@@ -49,22 +52,32 @@ impl<'a> PurgeLock<'a> {
     fn try_take(region: &'a Inner) -> Result<Option<PurgeLock<'a>>> {
         let section = fork::section();
         let handle = memfd::reopen(region.fd(), true).map_err(Error::system("reopen region for purging"))?;
-        PurgeLock::with(section, Handle::Own(handle), region)
+        PurgeLock::with(Handle::Own(handle), None, section, region)
     }
 
-    /// As `try_take`, but makes do with a lock of the process where it must: for what is short, and either harmless when done
-    /// twice or done by one thread at a time.
+    /// As `try_take`, but makes do with a lock of the process where it must. That one ends early when any descriptor of the
+    /// region is closed in the process, so it is for what is short.
     fn try_take_somehow(region: &'a Inner) -> Result<Option<PurgeLock<'a>>> {
-        match PurgeLock::try_take(region) {
-            Err(_) => PurgeLock::with(fork::section(), Handle::Shared(region.fd()), region),
-            taken => taken,
+        static ALONE: Mutex<()> = Mutex::new(());
+        if let Ok(taken) = PurgeLock::try_take(region) {
+            return Ok(taken);
+        }
+        let section = fork::section();
+        match ALONE.try_lock() {
+            Ok(alone) => PurgeLock::with(Handle::Shared(region.fd()), Some(alone), section, region),
+            Err(_) => Ok(None),
         }
     }
 
-    fn with(section: Section, handle: Handle<'a>, region: &Inner) -> Result<Option<PurgeLock<'a>>> {
+    fn with(
+        handle: Handle<'a>,
+        alone: Option<MutexGuard<'static, ()>>,
+        section: Section,
+        region: &Inner,
+    ) -> Result<Option<PurgeLock<'a>>> {
         let byte = region.layout().control_start();
         let taken = handle.try_set(Kind::Write, byte, byte + 1).map_err(Error::system("take purge lock"))?;
-        Ok(taken.then_some(PurgeLock { handle, byte, _section: section }))
+        Ok(taken.then_some(PurgeLock { handle, byte, _alone: alone, _section: section }))
     }
 
     /// Tries `attempt` for a while.
@@ -133,8 +146,6 @@ pub(crate) fn purge(region: &Inner, control: &Control, pages: Range<u64>, cutoff
 
 /// Finishes the work of a purger that died, if nobody else holds the purge lock. True when the lock was free.
 pub(crate) fn recover(region: &Inner, control: &Control) -> bool {
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    let Ok(_one) = ONE_AT_A_TIME.try_lock() else { return false };
     match PurgeLock::try_take_somehow(region) {
         Ok(Some(lock)) => {
             finish(&lock, control);

@@ -182,8 +182,8 @@ impl ReclaimerBuilder {
             clock: self.clock.unwrap_or_else(|| Box::new(SystemClock::new())),
             threaded: !self.without_thread,
         });
-        fork::install(in_child);
         let _section = fork::section();
+        fork::in_child(in_child);
         let mut all = lock(&RECLAIMERS);
         all.retain(|other| other.strong_count() > 0);
         all.push(Arc::downgrade(&shared));

@@ -20,19 +20,19 @@ pub(crate) struct Section(#[allow(dead_code, reason = "held for its drop")] RwLo
 
 /// Opens a section; waits while another thread forks.
 pub(crate) fn section() -> Section {
-    Section(GATE.read().unwrap_or_else(PoisonError::into_inner))
-}
-
-/// Installs the handlers, once, and what a child does first. `in_child` may not open a section.
-pub(crate) fn install(in_child: fn()) {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {
-        *CHILD.write().unwrap_or_else(PoisonError::into_inner) = Some(in_child);
         // SAFETY: the three handlers are functions of this crate that live as long as the process.
         let answer =
             unsafe { libc::pthread_atfork(Some(before), Some(after_in_parent), Some(after_in_child)) };
         debug_assert_eq!(answer, 0, "pthread_atfork fails only without memory");
     });
+    Section(GATE.read().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// What a child does first, from now on. It may not open a section.
+pub(crate) fn in_child(action: fn()) {
+    *CHILD.write().unwrap_or_else(PoisonError::into_inner) = Some(action);
 }
 
 extern "C" fn before() {
