@@ -16,7 +16,9 @@
 //! One mutex a reclaimer and one for the list of reclaimers, both only inside a [fork section](crate::sys::fork), the list's
 //! first. Neither is held while a page is purged or a program's callback runs.
 
+mod builder;
 mod clock;
+mod engine;
 mod lookout;
 mod metrics;
 mod policy;
@@ -24,35 +26,24 @@ pub mod pressure;
 mod thread;
 mod victims;
 
-use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{Ordering, fence};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rustix::event::{EventfdFlags, eventfd};
 
+pub use builder::ReclaimerBuilder;
 pub use clock::{Clock, SystemClock};
 pub use metrics::Metrics;
 pub use policy::Policy;
 
-use self::lookout::Lookout;
-use self::metrics::{Counters, add};
-use self::pressure::{PressureSource, Reading};
-use self::victims::Scan;
+pub(crate) use self::engine::watch;
+use self::engine::{BACK_OFF, Shared, State, lock};
 pub(crate) use self::victims::any_unpinned;
-use crate::page::page_size;
-use crate::region::Inner;
 use crate::sys::fork;
-use crate::{Error, Region, Result, purger};
-
-/// How long nothing may be unpinned before the thread ends.
-const LINGER: Duration = Duration::from_millis(250);
-
-/// How long the thread sleeps after it could not free anything although it should.
-const BACK_OFF: Duration = Duration::from_millis(100);
+use crate::{Error, Region, Result};
 
 /// Watches regions and takes their unpinned pages away when memory runs short.
 ///
@@ -81,30 +72,6 @@ pub struct Reclaimer {
     shared: Arc<Shared>,
 }
 
-struct Shared {
-    state: Mutex<State>,
-    counters: Counters,
-    clock: Box<dyn Clock>,
-    threaded: bool,
-}
-
-struct State {
-    /// By address; the weak reference keeps the address from being used again.
-    regions: HashMap<usize, Weak<Inner>>,
-    prune_at: usize,
-    policy: Policy,
-    /// Away while the thread, or [`Reclaimer::run_once`], uses it.
-    lookout: Option<Lookout>,
-    policy_changed: bool,
-    /// Wakes the thread. None while there is no thread.
-    thread: Option<Arc<OwnedFd>>,
-    listeners: Vec<Listener>,
-    last_stall: Option<Duration>,
-    idle_since: Option<Duration>,
-}
-
-type Listener = Arc<dyn Fn(&PurgeEvent) + Send + Sync>;
-
 /// A run of pages that a reclaimer has just taken away.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -125,77 +92,6 @@ pub struct Freed {
     pub pages: u64,
     /// Bytes of memory that became free.
     pub bytes: u64,
-}
-
-/// Makes a [`Reclaimer`]: see [`Reclaimer::builder`].
-#[derive(Default)]
-#[must_use = "a builder does nothing until `build`"]
-pub struct ReclaimerBuilder {
-    policy: Policy,
-    source: Option<Box<dyn PressureSource>>,
-    clock: Option<Box<dyn Clock>>,
-    without_thread: bool,
-}
-
-impl ReclaimerBuilder {
-    /// When to reclaim, and how much.
-    pub fn policy(mut self, policy: Policy) -> Self {
-        self.policy = policy;
-        self
-    }
-
-    /// Who says when memory is short, instead of the system and its cgroups.
-    pub fn pressure(mut self, source: impl PressureSource + 'static) -> Self {
-        self.source = Some(Box::new(source));
-        self
-    }
-
-    /// The clock, instead of the system's.
-    pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
-        self.clock = Some(Box::new(clock));
-        self
-    }
-
-    /// Starts no thread: the program calls [`Reclaimer::run_once`], or reclaims when it likes.
-    pub fn without_thread(mut self) -> Self {
-        self.without_thread = true;
-        self
-    }
-
-    /// The reclaimer.
-    #[must_use]
-    pub fn build(self) -> Reclaimer {
-        let state = State {
-            regions: HashMap::new(),
-            prune_at: 64,
-            policy: self.policy,
-            lookout: Some(Lookout::new(self.source)),
-            policy_changed: false,
-            thread: None,
-            listeners: Vec::new(),
-            last_stall: None,
-            idle_since: None,
-        };
-        let shared = Arc::new(Shared {
-            state: Mutex::new(state),
-            counters: Counters::default(),
-            clock: self.clock.unwrap_or_else(|| Box::new(SystemClock::new())),
-            threaded: !self.without_thread,
-        });
-        let _section = fork::section();
-        fork::in_child(in_child);
-        let mut all = lock(&RECLAIMERS);
-        all.retain(|other| other.strong_count() > 0);
-        all.push(Arc::downgrade(&shared));
-        Reclaimer { shared }
-    }
-}
-
-static RECLAIMERS: Mutex<Vec<Weak<Shared>>> = Mutex::new(Vec::new());
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // No state is left half-changed by a panic: there is nothing that panics between two changes.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Reclaimer {
@@ -301,201 +197,5 @@ impl Reclaimer {
 impl fmt::Debug for Reclaimer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Reclaimer").field("metrics", &self.metrics()).finish_non_exhaustive()
-    }
-}
-
-/// Puts a region that has just been unpinned in front of its reclaimer.
-#[cold]
-pub(crate) fn watch(inner: &Arc<Inner>) {
-    let reclaimer = inner.reclaimer.as_ref().unwrap_or_else(|| Reclaimer::global());
-    let shared = &reclaimer.shared;
-    let _section = fork::section();
-    let mut state = lock(&shared.state);
-    state.regions.insert(Arc::as_ptr(inner) as usize, Arc::downgrade(inner));
-    if state.regions.len() > state.prune_at {
-        state.regions.retain(|_, region| region.strong_count() > 0);
-        state.prune_at = 64.max(2 * state.regions.len());
-    }
-    if shared.threaded && state.thread.is_none() {
-        // Without a thread the flag stays unset, so that the next unpin tries again.
-        let Ok(wake) = thread::start(shared) else { return };
-        add(&shared.counters.threads, 1);
-        state.thread = Some(wake);
-        state.idle_since = None;
-    }
-    inner.watched.store(true, Ordering::SeqCst);
-}
-
-impl Shared {
-    fn regions(&self) -> Vec<Arc<Inner>> {
-        let _section = fork::section();
-        lock(&self.state).regions.values().filter_map(Weak::upgrade).collect()
-    }
-
-    /// Looks once, reclaims what is called for, and says when to look again; `None` when nothing is unpinned.
-    fn look(&self, lookout: &mut Lookout) -> Option<Duration> {
-        add(&self.counters.looks, 1);
-        let policy = {
-            let _section = fork::section();
-            let mut state = lock(&self.state);
-            if std::mem::take(&mut state.policy_changed) {
-                lookout.disarm();
-            }
-            state.policy.clone()
-        };
-        let regions = self.regions();
-        let scan = victims::scan(&regions);
-        if scan.pages == 0 {
-            return None;
-        }
-        let shortage = self.shortage(&policy, lookout.read(&policy), &scan);
-        let wanted = shortage.max(self.excess(&policy, &regions, &scan));
-        let mut next = lookout.next_look(&policy);
-        if wanted > 0 {
-            let freed = self.take(&regions, &scan, wanted);
-            // Whoever uses up memory may be faster than one round.
-            next = if freed.pages > 0 { Duration::from_millis(1) } else { next.max(BACK_OFF) };
-        }
-        Some(if policy.budget.is_some() { next.min(policy.budget_interval) } else { next })
-    }
-
-    /// Bytes to free because memory is short or processes stall.
-    fn shortage(&self, policy: &Policy, reading: &Reading, scan: &Scan) -> u64 {
-        let missing = |headroom: &pressure::Headroom| {
-            let reserve = policy.reserve_for(headroom.limit);
-            // Twice the reserve, so that not every page allocated next calls for another round.
-            if headroom.available < reserve { reserve.saturating_mul(2) - headroom.available } else { 0 }
-        };
-        let mut wanted = reading.headrooms.iter().map(missing).max().unwrap_or(0);
-        if wanted > 0 {
-            add(&self.counters.shortages, 1);
-        }
-        if reading.stalled {
-            let now = self.clock.now();
-            let _section = fork::section();
-            let mut state = lock(&self.state);
-            if state.last_stall.is_none_or(|last| now.saturating_sub(last) >= policy.stall_pause) {
-                state.last_stall = Some(now);
-                add(&self.counters.stalls, 1);
-                wanted = wanted.max(policy.stall_step).max(scan.pages / 8 * page_size());
-            }
-        }
-        wanted
-    }
-
-    /// Bytes of unpinned memory above the budget.
-    fn excess(&self, policy: &Policy, regions: &[Arc<Inner>], scan: &Scan) -> u64 {
-        let Some(budget) = policy.budget else { return 0 };
-        if scan.pages.saturating_mul(page_size()) <= budget {
-            return 0;
-        }
-        // What is unpinned need not be in memory; and one region may have been opened twice.
-        let mut counted = HashMap::new();
-        for inner in regions.iter().filter(|inner| !inner.is_unpurgeable()) {
-            let unpinned = |inner: &Inner| -> Result<(u64, u64)> {
-                let Some(control) = inner.known_control() else { return Ok((0, 0)) };
-                let counts = control.table().counts(0..control.layout().pages())?;
-                let bytes = counts.unpinned * page_size();
-                Ok((inner.status()?.inode, bytes.min(inner.resident()?)))
-            };
-            if let Ok((inode, bytes)) = unpinned(inner) {
-                counted.insert(inode, bytes);
-            }
-        }
-        let excess = counted.values().sum::<u64>().saturating_sub(budget);
-        if excess > 0 {
-            add(&self.counters.over_budget, 1);
-        }
-        excess
-    }
-
-    /// Purges the scan's victims in order until `bytes` are free.
-    fn take(&self, regions: &[Arc<Inner>], scan: &Scan, bytes: u64) -> Freed {
-        let listeners = {
-            let _section = fork::section();
-            lock(&self.state).listeners.clone()
-        };
-        let mut freed = Freed::default();
-        for victim in &scan.oldest {
-            if freed.bytes >= bytes {
-                break;
-            }
-            let inner = &regions[victim.region];
-            let Some(control) = inner.known_control() else { continue };
-            let before = inner.status().map_or(0, |status| status.allocated);
-            match purger::purge(inner, control, victim.first..victim.end, victim.stamp) {
-                Ok(0) => {}
-                Ok(pages) => {
-                    let after = inner.status().map_or(before, |status| status.allocated);
-                    let event = PurgeEvent {
-                        region: Region { inner: inner.clone() },
-                        range: victim.first * page_size()..victim.end * page_size(),
-                        freed: before.saturating_sub(after),
-                    };
-                    freed.pages += pages;
-                    freed.bytes += event.freed;
-                    add(&self.counters.purges, 1);
-                    add(&self.counters.purged_pages, pages);
-                    add(&self.counters.freed_bytes, event.freed);
-                    for listener in &listeners {
-                        listener(&event);
-                    }
-                }
-                Err(error) => {
-                    add(&self.counters.failures, 1);
-                    inner.note_purge_failure(&error);
-                }
-            }
-        }
-        freed
-    }
-
-    /// Ends the thread, unless something is unpinned after all: an unpin that saw its region watched has come before the
-    /// look that follows, and one that comes after it finds the region unwatched.
-    fn retire(&self, lookout: Lookout) -> Result<(), Lookout> {
-        let _section = fork::section();
-        let mut state = lock(&self.state);
-        let regions: Vec<_> = state.regions.values().filter_map(Weak::upgrade).collect();
-        for inner in &regions {
-            inner.watched.store(false, Ordering::SeqCst);
-        }
-        fence(Ordering::SeqCst);
-        if regions.iter().any(|inner| any_unpinned(inner)) {
-            for inner in &regions {
-                inner.watched.store(true, Ordering::SeqCst);
-            }
-            return Err(lookout);
-        }
-        state.thread = None;
-        state.lookout = Some(lookout);
-        Ok(())
-    }
-
-    /// There is no thread any more, and nobody has told it to end.
-    fn abandon(&self) {
-        let _section = fork::section();
-        lock(&self.state).without_thread();
-    }
-}
-
-impl State {
-    /// Every region's next unpin has to start a thread.
-    fn without_thread(&mut self) {
-        self.thread = None;
-        self.lookout.get_or_insert_with(|| Lookout::new(None));
-        for inner in self.regions.values().filter_map(Weak::upgrade) {
-            inner.watched.store(false, Ordering::SeqCst);
-        }
-    }
-}
-
-/// What a forked child does first: it has no reclaimer thread. Inside of fork, where no section may be opened.
-fn in_child() {
-    for shared in lock(&RECLAIMERS).iter().filter_map(Weak::upgrade) {
-        let mut state = lock(&shared.state);
-        state.without_thread();
-        if let Some(lookout) = &mut state.lookout {
-            lookout.after_fork();
-        }
     }
 }

@@ -6,8 +6,8 @@ use std::thread::Builder;
 
 use rustix::event::{EventfdFlags, eventfd};
 
+use super::engine::{LINGER, Shared, lock};
 use super::lookout::Lookout;
-use super::{LINGER, Shared, lock};
 use crate::sys::{fork, thread};
 
 /// Starts the thread of a reclaimer that has none; its lock is held. Returns the eventfd that wakes the thread.

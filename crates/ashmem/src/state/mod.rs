@@ -37,6 +37,7 @@
 
 mod area;
 mod purge;
+mod ranges;
 mod stamp;
 mod table;
 mod word;

@@ -1,0 +1,261 @@
+//! What a reclaimer does: the list of regions, one look at them, and the purges that follow.
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{Ordering, fence};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use super::lookout::Lookout;
+use super::metrics::{Counters, add};
+use super::pressure::{Headroom, Reading};
+use super::victims::{self, Scan, any_unpinned};
+use super::{Clock, Freed, Policy, PurgeEvent, Reclaimer, thread};
+use crate::page::page_size;
+use crate::region::Inner;
+use crate::sys::fork;
+use crate::{Region, Result, purger};
+
+/// How long nothing may be unpinned before the thread ends.
+pub(super) const LINGER: Duration = Duration::from_millis(250);
+
+/// How long the thread sleeps after it could not free anything although it should.
+pub(super) const BACK_OFF: Duration = Duration::from_millis(100);
+
+/// What the clones of a reclaimer and its thread have in common.
+pub(super) struct Shared {
+    pub(super) state: Mutex<State>,
+    pub(super) counters: Counters,
+    pub(super) clock: Box<dyn Clock>,
+    pub(super) threaded: bool,
+}
+
+pub(super) struct State {
+    /// By address; the weak reference keeps the address from being used again.
+    pub(super) regions: HashMap<usize, Weak<Inner>>,
+    pub(super) prune_at: usize,
+    pub(super) policy: Policy,
+    /// Away while the thread, or [`Reclaimer::run_once`], uses it.
+    pub(super) lookout: Option<Lookout>,
+    pub(super) policy_changed: bool,
+    /// Wakes the thread. None while there is no thread.
+    pub(super) thread: Option<Arc<OwnedFd>>,
+    pub(super) listeners: Vec<Listener>,
+    pub(super) last_stall: Option<Duration>,
+    pub(super) idle_since: Option<Duration>,
+}
+
+pub(super) type Listener = Arc<dyn Fn(&PurgeEvent) + Send + Sync>;
+
+/// All reclaimers of the process, for a forked child.
+static RECLAIMERS: Mutex<Vec<Weak<Shared>>> = Mutex::new(Vec::new());
+
+/// Makes a reclaimer known to a child of `fork(2)`.
+pub(super) fn enlist(shared: &Arc<Shared>) {
+    let _section = fork::section();
+    fork::in_child(in_child);
+    let mut all = lock(&RECLAIMERS);
+    all.retain(|other| other.strong_count() > 0);
+    all.push(Arc::downgrade(shared));
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // No state is left half-changed by a panic: there is nothing that panics between two changes.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Puts a region that has just been unpinned in front of its reclaimer.
+#[cold]
+pub(crate) fn watch(inner: &Arc<Inner>) {
+    let reclaimer = inner.reclaimer.as_ref().unwrap_or_else(|| Reclaimer::global());
+    let shared = &reclaimer.shared;
+    let _section = fork::section();
+    let mut state = lock(&shared.state);
+    state.regions.insert(Arc::as_ptr(inner) as usize, Arc::downgrade(inner));
+    if state.regions.len() > state.prune_at {
+        state.regions.retain(|_, region| region.strong_count() > 0);
+        state.prune_at = 64.max(2 * state.regions.len());
+    }
+    if shared.threaded && state.thread.is_none() {
+        // Without a thread the flag stays unset, so that the next unpin tries again.
+        let Ok(wake) = thread::start(shared) else { return };
+        add(&shared.counters.threads, 1);
+        state.thread = Some(wake);
+        state.idle_since = None;
+    }
+    inner.watched.store(true, Ordering::SeqCst);
+}
+
+impl Shared {
+    pub(super) fn regions(&self) -> Vec<Arc<Inner>> {
+        let _section = fork::section();
+        lock(&self.state).regions.values().filter_map(Weak::upgrade).collect()
+    }
+
+    /// Looks once, reclaims what is called for, and says when to look again; `None` when nothing is unpinned.
+    pub(super) fn look(&self, lookout: &mut Lookout) -> Option<Duration> {
+        add(&self.counters.looks, 1);
+        let policy = {
+            let _section = fork::section();
+            let mut state = lock(&self.state);
+            if std::mem::take(&mut state.policy_changed) {
+                lookout.disarm();
+            }
+            state.policy.clone()
+        };
+        let regions = self.regions();
+        let scan = victims::scan(&regions);
+        if scan.pages == 0 {
+            return None;
+        }
+        let shortage = self.shortage(&policy, lookout.read(&policy), &scan);
+        let wanted = shortage.max(self.excess(&policy, &regions, &scan));
+        let mut next = lookout.next_look(&policy);
+        if wanted > 0 {
+            let freed = self.take(&regions, &scan, wanted);
+            // Whoever uses up memory may be faster than one round.
+            next = if freed.pages > 0 { Duration::from_millis(1) } else { next.max(BACK_OFF) };
+        }
+        Some(if policy.budget.is_some() { next.min(policy.budget_interval) } else { next })
+    }
+
+    /// Bytes to free because memory is short or processes stall.
+    fn shortage(&self, policy: &Policy, reading: &Reading, scan: &Scan) -> u64 {
+        let missing = |headroom: &Headroom| {
+            let reserve = policy.reserve_for(headroom.limit);
+            // Twice the reserve, so that not every page allocated next calls for another round.
+            if headroom.available < reserve { reserve.saturating_mul(2) - headroom.available } else { 0 }
+        };
+        let mut wanted = reading.headrooms.iter().map(missing).max().unwrap_or(0);
+        if wanted > 0 {
+            add(&self.counters.shortages, 1);
+        }
+        if reading.stalled {
+            let now = self.clock.now();
+            let _section = fork::section();
+            let mut state = lock(&self.state);
+            if state.last_stall.is_none_or(|last| now.saturating_sub(last) >= policy.stall_pause) {
+                state.last_stall = Some(now);
+                add(&self.counters.stalls, 1);
+                wanted = wanted.max(policy.stall_step).max(scan.pages / 8 * page_size());
+            }
+        }
+        wanted
+    }
+
+    /// Bytes of unpinned memory above the budget.
+    fn excess(&self, policy: &Policy, regions: &[Arc<Inner>], scan: &Scan) -> u64 {
+        let Some(budget) = policy.budget else { return 0 };
+        if scan.pages.saturating_mul(page_size()) <= budget {
+            return 0;
+        }
+        // What is unpinned need not be in memory; and one region may have been opened twice.
+        let mut counted = HashMap::new();
+        for inner in regions.iter().filter(|inner| !inner.is_unpurgeable()) {
+            let unpinned = |inner: &Inner| -> Result<(u64, u64)> {
+                let Some(control) = inner.known_control() else { return Ok((0, 0)) };
+                let counts = control.table().counts(0..control.layout().pages())?;
+                let bytes = counts.unpinned * page_size();
+                Ok((inner.status()?.inode, bytes.min(inner.resident()?)))
+            };
+            if let Ok((inode, bytes)) = unpinned(inner) {
+                counted.insert(inode, bytes);
+            }
+        }
+        let excess = counted.values().sum::<u64>().saturating_sub(budget);
+        if excess > 0 {
+            add(&self.counters.over_budget, 1);
+        }
+        excess
+    }
+
+    /// Purges the scan's victims in order until `bytes` are free.
+    pub(super) fn take(&self, regions: &[Arc<Inner>], scan: &Scan, bytes: u64) -> Freed {
+        let listeners = {
+            let _section = fork::section();
+            lock(&self.state).listeners.clone()
+        };
+        let mut freed = Freed::default();
+        for victim in &scan.oldest {
+            if freed.bytes >= bytes {
+                break;
+            }
+            let inner = &regions[victim.region];
+            let Some(control) = inner.known_control() else { continue };
+            let before = inner.status().map_or(0, |status| status.allocated);
+            match purger::purge(inner, control, victim.first..victim.end, victim.stamp) {
+                Ok(0) => {}
+                Ok(pages) => {
+                    let after = inner.status().map_or(before, |status| status.allocated);
+                    let event = PurgeEvent {
+                        region: Region { inner: inner.clone() },
+                        range: victim.first * page_size()..victim.end * page_size(),
+                        freed: before.saturating_sub(after),
+                    };
+                    freed.pages += pages;
+                    freed.bytes += event.freed;
+                    add(&self.counters.purges, 1);
+                    add(&self.counters.purged_pages, pages);
+                    add(&self.counters.freed_bytes, event.freed);
+                    for listener in &listeners {
+                        listener(&event);
+                    }
+                }
+                Err(error) => {
+                    add(&self.counters.failures, 1);
+                    inner.note_purge_failure(&error);
+                }
+            }
+        }
+        freed
+    }
+
+    /// Ends the thread, unless something is unpinned after all: an unpin that saw its region watched has come before the
+    /// look that follows, and one that comes after it finds the region unwatched.
+    pub(super) fn retire(&self, lookout: Lookout) -> Result<(), Lookout> {
+        let _section = fork::section();
+        let mut state = lock(&self.state);
+        let regions: Vec<_> = state.regions.values().filter_map(Weak::upgrade).collect();
+        for inner in &regions {
+            inner.watched.store(false, Ordering::SeqCst);
+        }
+        fence(Ordering::SeqCst);
+        if regions.iter().any(|inner| any_unpinned(inner)) {
+            for inner in &regions {
+                inner.watched.store(true, Ordering::SeqCst);
+            }
+            return Err(lookout);
+        }
+        state.thread = None;
+        state.lookout = Some(lookout);
+        Ok(())
+    }
+
+    /// There is no thread any more, and nobody has told it to end.
+    pub(super) fn abandon(&self) {
+        let _section = fork::section();
+        lock(&self.state).without_thread();
+    }
+}
+
+impl State {
+    /// Every region's next unpin has to start a thread.
+    fn without_thread(&mut self) {
+        self.thread = None;
+        self.lookout.get_or_insert_with(|| Lookout::new(None));
+        for inner in self.regions.values().filter_map(Weak::upgrade) {
+            inner.watched.store(false, Ordering::SeqCst);
+        }
+    }
+}
+
+/// What a forked child does first: it has no reclaimer thread. Inside of fork, where no section may be opened.
+fn in_child() {
+    for shared in lock(&RECLAIMERS).iter().filter_map(Weak::upgrade) {
+        let mut state = lock(&shared.state);
+        state.without_thread();
+        if let Some(lookout) = &mut state.lookout {
+            lookout.after_fork();
+        }
+    }
+}
