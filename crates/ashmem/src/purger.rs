@@ -5,6 +5,7 @@
 //! ([`crate::sys::fork`]), so no child keeps the description, and with it the lock, alive.
 
 use std::ops::Range;
+use std::os::fd::AsFd;
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,7 @@ use rustix::time::Timespec;
 
 use crate::control::Control;
 use crate::page::page_size;
+use crate::reclaim::{Freed, Presence};
 use crate::region::Inner;
 use crate::state::{CHUNK_PAGES, Corrupt, Fault};
 use crate::sys::fork::{self, Section};
@@ -29,7 +31,7 @@ const PIN_PATIENCE: Duration = Duration::from_secs(10);
 const PIN_NAP: Duration = Duration::from_millis(10);
 
 /// How long the lock is tried for, where somebody waits for the result.
-const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+pub(crate) const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 
 impl From<Corrupt> for Error {
     fn from(_: Corrupt) -> Error {
@@ -83,9 +85,10 @@ impl<'a> PurgeLock<'a> {
     /// Tries `attempt` for a while.
     fn take(
         attempt: impl Fn() -> Result<Option<PurgeLock<'a>>>,
+        patience: Duration,
         operation: &'static str,
     ) -> Result<PurgeLock<'a>> {
-        let give_up = Instant::now() + LOCK_PATIENCE;
+        let give_up = Instant::now() + patience;
         loop {
             if let Some(lock) = attempt()? {
                 return Ok(lock);
@@ -110,38 +113,67 @@ impl Drop for PurgeLock<'_> {
     }
 }
 
+/// Bytes of some ranges of pages that are in memory or swap.
+pub(crate) fn present(region: &Inner, runs: &[Range<u64>]) -> Result<u64> {
+    let _section = fork::section();
+    // Seeking moves the position, which a shared description would show to others.
+    let own = memfd::reopen(region.fd(), false).map_err(Error::system("reopen region to look at it"))?;
+    let page = page_size();
+    runs.iter().try_fold(0, |sum, run| {
+        let present = memfd::present(own.as_fd(), run.start * page, run.end * page);
+        Ok(sum + present.map_err(Error::system("look for resident pages"))?)
+    })
+}
+
 /// Gives the region a control block, if it has none.
 pub(crate) fn append(region: &Inner) -> Result<()> {
-    let _lock = PurgeLock::take(|| PurgeLock::try_take_somehow(region), "append control block")?;
+    let _lock =
+        PurgeLock::take(|| PurgeLock::try_take_somehow(region), LOCK_PATIENCE, "append control block")?;
     Control::append(region.fd(), region.layout())
 }
 
-/// Purges those of `pages` that are unpinned since `cutoff` (a stamp) or earlier. Returns how many pages that were.
-pub(crate) fn purge(region: &Inner, control: &Control, pages: Range<u64>, cutoff: u64) -> Result<u64> {
+/// Purges those of `pages` that are unpinned since `cutoff` (a stamp) or earlier, and waits for others who do so for as long as
+/// `patience`.
+pub(crate) fn purge(
+    region: &Inner,
+    control: &Control,
+    pages: Range<u64>,
+    cutoff: u64,
+    patience: Duration,
+) -> Result<Freed> {
     if !control.is_writable() {
         return Err(Error::ReadOnly { operation: "purge" });
     }
     let table = control.table();
-    let mut taken = 0;
+    let present = Presence::of(control);
+    let has_page_stamps = |word| present.page_stamps(word);
+    let mut freed = Freed::default();
     let mut next = pages.start;
     while next < pages.end {
         // Chunks end at multiples of their size, so that they never split a word.
         let end = (next / CHUNK_PAGES + 1).saturating_mul(CHUNK_PAGES).min(pages.end);
-        let lock = PurgeLock::take(|| PurgeLock::try_take(region), "purge")?;
+        let lock = PurgeLock::take(|| PurgeLock::try_take(region), patience, "purge")?;
         if table.needs_recovery() {
             finish(&lock, control);
         }
-        let purged = table.purge_chunk(next..end, cutoff, |pages| lock.punch(pages));
+        // Under the lock, so that nobody else's purge counts; and after the claim, which may allocate control pages.
+        let allocated = || region.status().map_or(0, |status| status.allocated);
+        let mut before = None;
+        let purged = table.purge_chunk(next..end, cutoff, &has_page_stamps, |pages| {
+            before.get_or_insert_with(allocated);
+            lock.punch(pages)
+        });
         wake(control);
+        let bytes = before.map_or(0, |before| before.saturating_sub(allocated()));
         drop(lock);
-        taken += match purged {
-            Ok(purged) => purged,
+        match purged {
+            Ok(pages) => freed = Freed { pages: freed.pages + pages, bytes: freed.bytes + bytes },
             Err(Fault::Corrupt(corrupt)) => return Err(corrupt.into()),
             Err(Fault::Punch(errno)) => return Err(Error::system("purge")(errno)),
-        };
+        }
         next = end;
     }
-    Ok(taken)
+    Ok(freed)
 }
 
 /// Finishes the work of a purger that died, if nobody else holds the purge lock. True when the lock was free.

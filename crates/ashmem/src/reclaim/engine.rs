@@ -14,10 +14,14 @@ use super::{Clock, Freed, Policy, PurgeEvent, Reclaimer, thread};
 use crate::page::page_size;
 use crate::region::Inner;
 use crate::sys::fork;
-use crate::{Region, Result, purger};
+use crate::{Region, purger};
 
 /// How long nothing may be unpinned before the thread ends.
 pub(super) const LINGER: Duration = Duration::from_millis(250);
+
+/// How long to wait for somebody else who purges the same region, which takes a millisecond at a time. Then it is the next
+/// region's turn.
+const LOCK_PATIENCE: Duration = Duration::from_millis(3);
 
 /// How long the thread sleeps after it could not free anything although it should.
 pub(super) const BACK_OFF: Duration = Duration::from_millis(100);
@@ -152,13 +156,8 @@ impl Shared {
         // What is unpinned need not be in memory; and one region may have been opened twice.
         let mut counted = HashMap::new();
         for inner in regions.iter().filter(|inner| !inner.is_unpurgeable()) {
-            let unpinned = |inner: &Inner| -> Result<(u64, u64)> {
-                let Some(control) = inner.known_control() else { return Ok((0, 0)) };
-                let counts = control.table().counts(0..control.layout().pages())?;
-                let bytes = counts.unpinned * page_size();
-                Ok((inner.status()?.inode, bytes.min(inner.resident()?)))
-            };
-            if let Ok((inode, bytes)) = unpinned(inner) {
+            let measured = inner.status().and_then(|status| Ok((status.inode, victims::resident(inner)?)));
+            if let Ok((inode, bytes)) = measured {
                 counted.insert(inode, bytes);
             }
         }
@@ -182,21 +181,20 @@ impl Shared {
             }
             let inner = &regions[victim.region];
             let Some(control) = inner.known_control() else { continue };
-            let before = inner.status().map_or(0, |status| status.allocated);
-            match purger::purge(inner, control, victim.first..victim.end, victim.stamp) {
-                Ok(0) => {}
-                Ok(pages) => {
-                    let after = inner.status().map_or(before, |status| status.allocated);
+            let pages = victim.first..victim.end;
+            match purger::purge(inner, control, pages, victim.stamp, LOCK_PATIENCE) {
+                Ok(Freed { pages: 0, .. }) => {}
+                Ok(taken) => {
                     let event = PurgeEvent {
                         region: Region { inner: inner.clone() },
                         range: victim.first * page_size()..victim.end * page_size(),
-                        freed: before.saturating_sub(after),
+                        freed: taken.bytes,
                     };
-                    freed.pages += pages;
-                    freed.bytes += event.freed;
+                    freed.pages += taken.pages;
+                    freed.bytes += taken.bytes;
                     add(&self.counters.purges, 1);
-                    add(&self.counters.purged_pages, pages);
-                    add(&self.counters.freed_bytes, event.freed);
+                    add(&self.counters.purged_pages, taken.pages);
+                    add(&self.counters.freed_bytes, taken.bytes);
                     for listener in &listeners {
                         listener(&event);
                     }
@@ -212,7 +210,7 @@ impl Shared {
 
     /// Ends the thread, unless something is unpinned after all: an unpin that saw its region watched has come before the
     /// look that follows, and one that comes after it finds the region unwatched.
-    pub(super) fn retire(&self, lookout: Lookout) -> Result<(), Lookout> {
+    pub(super) fn retire(&self, turn: &mut Turn<'_>) -> bool {
         let _section = fork::section();
         let mut state = lock(&self.state);
         let regions: Vec<_> = state.regions.values().filter_map(Weak::upgrade).collect();
@@ -224,11 +222,11 @@ impl Shared {
             for inner in &regions {
                 inner.watched.store(true, Ordering::SeqCst);
             }
-            return Err(lookout);
+            return false;
         }
         state.thread = None;
-        state.lookout = Some(lookout);
-        Ok(())
+        state.lookout = turn.lookout.take();
+        true
     }
 
     /// There is no thread any more, and nobody has told it to end.
@@ -238,11 +236,40 @@ impl Shared {
     }
 }
 
+/// The lookout, taken for one or many looks, and given back in the end.
+pub(super) struct Turn<'a> {
+    shared: &'a Shared,
+    /// None once it was given back.
+    lookout: Option<Lookout>,
+}
+
+impl<'a> Turn<'a> {
+    /// `None` while somebody else has it.
+    pub(super) fn take(shared: &'a Shared) -> Option<Turn<'a>> {
+        let _section = fork::section();
+        let lookout = lock(&shared.state).lookout.take()?;
+        Some(Turn { shared, lookout: Some(lookout) })
+    }
+
+    pub(super) fn lookout(&mut self) -> &mut Lookout {
+        self.lookout.get_or_insert_with(|| Lookout::new(None))
+    }
+}
+
+impl Drop for Turn<'_> {
+    /// Also when a program's listener, clock or pressure source panics.
+    fn drop(&mut self) {
+        if let Some(lookout) = self.lookout.take() {
+            let _section = fork::section();
+            lock(&self.shared.state).lookout = Some(lookout);
+        }
+    }
+}
+
 impl State {
     /// Every region's next unpin has to start a thread.
     fn without_thread(&mut self) {
         self.thread = None;
-        self.lookout.get_or_insert_with(|| Lookout::new(None));
         for inner in self.regions.values().filter_map(Weak::upgrade) {
             inner.watched.store(false, Ordering::SeqCst);
         }
@@ -254,8 +281,7 @@ fn in_child() {
     for shared in lock(&RECLAIMERS).iter().filter_map(Weak::upgrade) {
         let mut state = lock(&shared.state);
         state.without_thread();
-        if let Some(lookout) = &mut state.lookout {
-            lookout.after_fork();
-        }
+        // The parent's thread may have had it.
+        state.lookout.get_or_insert_with(|| Lookout::new(None)).after_fork();
     }
 }

@@ -22,6 +22,7 @@ mod engine;
 mod lookout;
 mod metrics;
 mod policy;
+mod presence;
 pub mod pressure;
 mod thread;
 mod victims;
@@ -40,7 +41,8 @@ pub use metrics::Metrics;
 pub use policy::Policy;
 
 pub(crate) use self::engine::watch;
-use self::engine::{BACK_OFF, Shared, State, lock};
+use self::engine::{BACK_OFF, Shared, State, Turn, lock};
+pub(crate) use self::presence::Presence;
 pub(crate) use self::victims::any_unpinned;
 use crate::sys::fork;
 use crate::{Error, Region, Result};
@@ -98,7 +100,13 @@ impl Reclaimer {
     /// The one that watches all regions of this process that name no other.
     pub fn global() -> &'static Reclaimer {
         static GLOBAL: OnceLock<Reclaimer> = OnceLock::new();
-        GLOBAL.get_or_init(|| Reclaimer::builder().build())
+        if let Some(global) = GLOBAL.get() {
+            return global;
+        }
+        let reclaimer = Reclaimer::builder().build();
+        // A child of fork must not find it being set.
+        let _section = fork::section();
+        GLOBAL.get_or_init(|| reclaimer)
     }
 
     /// A reclaimer for some regions, with a policy of its own.
@@ -182,10 +190,10 @@ impl Reclaimer {
     /// to look again, or `None` when nothing is unpinned. While the reclaimer's thread, or another thread in this call, is at it, this does
     /// nothing and says to look again soon.
     pub fn run_once(&self) -> Option<Duration> {
-        let Some(mut lookout) = self.with(|state| state.lookout.take()) else { return Some(BACK_OFF) };
-        let next = self.shared.look(&mut lookout);
-        self.with(|state| state.lookout = Some(lookout));
-        next
+        match Turn::take(&self.shared) {
+            Some(mut turn) => self.shared.look(turn.lookout()),
+            None => Some(BACK_OFF),
+        }
     }
 
     fn with<T>(&self, action: impl FnOnce(&mut State) -> T) -> T {

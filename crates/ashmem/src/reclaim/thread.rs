@@ -6,8 +6,8 @@ use std::thread::Builder;
 
 use rustix::event::{EventfdFlags, eventfd};
 
-use super::engine::{LINGER, Shared, lock};
-use super::lookout::Lookout;
+use super::engine::{BACK_OFF, LINGER, Shared, Turn, lock};
+
 use crate::sys::{fork, thread};
 
 /// Starts the thread of a reclaimer that has none; its lock is held. Returns the eventfd that wakes the thread.
@@ -39,22 +39,22 @@ impl Drop for OnPanic<'_> {
 fn run(shared: &Shared, woken: &OwnedFd) {
     let _on_panic = OnPanic(shared);
     thread::be_prompt();
-    let taken = {
-        let _section = fork::section();
-        lock(&shared.state).lookout.take()
+    // Away only while a thread of the program is in `run_once`.
+    let mut turn = loop {
+        match Turn::take(shared) {
+            Some(turn) => break turn,
+            None => std::thread::sleep(BACK_OFF),
+        }
     };
-    // Away only while a thread of the program is in `run_once`, which is rare; the system is then looked at all the same.
-    let mut lookout = taken.unwrap_or_else(|| Lookout::new(None));
     loop {
-        let next = shared.look(&mut lookout);
+        let next = shared.look(turn.lookout());
         if next.is_none() && idle_for_long(shared) {
-            match shared.retire(lookout) {
-                Ok(()) => return,
-                Err(back) => lookout = back,
+            if shared.retire(&mut turn) {
+                return;
             }
             continue;
         }
-        lookout.wait(woken.as_fd(), next.unwrap_or(LINGER));
+        turn.lookout().wait(woken.as_fd(), next.unwrap_or(LINGER));
         // Empty when it was not what ended the wait.
         let _ = rustix::io::read(woken, &mut [0; 8]);
         if next.is_some() {

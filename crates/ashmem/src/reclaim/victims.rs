@@ -4,11 +4,13 @@ use std::collections::BinaryHeap;
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::Presence;
 use crate::control::Control;
 use crate::page::page_size;
 use crate::region::Inner;
-use crate::state::{PAGES_PER_WORD, States, Table, slot};
+use crate::state::{PAGES_PER_WORD, States};
 use crate::sync::Ordering;
+use crate::{Result, purger};
 
 /// Runs kept in one scan. More are found by scanning again, so that memory stays bounded when it is short.
 const MOST: usize = 16 * 1024;
@@ -67,6 +69,25 @@ pub(crate) fn any_unpinned(inner: &Inner) -> bool {
     any
 }
 
+/// Bytes of a region's unpinned pages that are in memory or swap.
+pub(crate) fn resident(inner: &Inner) -> Result<u64> {
+    let Some(control) = inner.known_control() else { return Ok(0) };
+    let mut runs: Vec<Range<u64>> = Vec::new();
+    unpinned_runs(control, |pages, _| match runs.last_mut() {
+        Some(run) if run.end == pages.start => run.end = pages.end,
+        _ => runs.push(pages),
+    });
+    let unpinned: u64 = runs.iter().map(|run| run.end - run.start).sum();
+    let (all, present) = (control.layout().pages() * page_size(), inner.resident()?);
+    if unpinned * page_size() == all || present == 0 {
+        Ok(present)
+    } else if present == all {
+        Ok(unpinned * page_size())
+    } else {
+        purger::present(inner, &runs)
+    }
+}
+
 /// Calls `each` with every run of unpinned pages that have one stamp.
 fn unpinned_runs(control: &Control, mut each: impl FnMut(Range<u64>, u64)) {
     let table = control.table();
@@ -77,7 +98,7 @@ fn unpinned_runs(control: &Control, mut each: impl FnMut(Range<u64>, u64)) {
         }
         return;
     }
-    let present = Presence::of(control, &table);
+    let present = Presence::of(control);
     let mut run: Option<(Range<u64>, u64)> = None;
     for (index, select) in table.select(0..table.pages) {
         let here = present.word(index);
@@ -108,37 +129,5 @@ fn unpinned_runs(control: &Control, mut each: impl FnMut(Range<u64>, u64)) {
     }
     if let Some((pages, stamp)) = run {
         each(pages, stamp);
-    }
-}
-
-/// Which pages of a control block are in memory. Reading one that is not would allocate it: words that were never
-/// written would then cost memory when it is short. A page in swap counts as absent; the purge itself looks again.
-struct Presence {
-    pages: Option<Vec<u8>>,
-    slots: usize,
-}
-
-impl Presence {
-    fn of(control: &Control, table: &Table<'_>) -> Presence {
-        let count = control.map().len() / page_size() as usize;
-        let mut pages = vec![0; count];
-        let known = count > 1 && control.map().residency(0, &mut pages).is_some();
-        Presence { pages: known.then_some(pages), slots: table.slots.len() }
-    }
-
-    fn at(&self, byte: usize) -> bool {
-        let page = byte / page_size() as usize;
-        self.pages.as_ref().is_none_or(|pages| pages.get(page).is_some_and(|page| page & 1 != 0))
-    }
-
-    /// A word and its stamp, which are in one cache line.
-    fn word(&self, index: usize) -> bool {
-        self.at(Control::place(slot(index)))
-    }
-
-    fn page_stamps(&self, index: usize) -> bool {
-        let first = self.slots + index * PAGES_PER_WORD as usize;
-        let last = first + PAGES_PER_WORD as usize - 1;
-        self.at(Control::place(first)) && self.at(Control::place(last))
     }
 }

@@ -81,7 +81,7 @@ impl Region {
         memfd::reopen(self.as_fd(), true).map_err(Error::system("reopen region"))
     }
 
-    /// Whether this descriptor can write.
+    /// Whether this descriptor reads and writes.
     pub(crate) fn is_writable(&self) -> Result<bool> {
         memfd::is_writable(self.as_fd()).map_err(Error::system("look at descriptor"))
     }

@@ -76,6 +76,12 @@ impl Region {
             }
             Err(source) => return fail(self, source),
         }
+        // A descriptor that cannot read could be sealed, but not mapped.
+        match self.is_writable() {
+            Ok(true) => {}
+            Ok(false) => return fail(self, Error::ReadOnly { operation: "freeze region" }),
+            Err(source) => return fail(self, source),
+        }
         if let Err(source) = self.seal_against_shrinking() {
             return fail(self, source);
         }

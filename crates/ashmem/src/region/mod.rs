@@ -21,7 +21,7 @@ pub use pins::{Contents, PinStatus, Stats};
 use crate::control::{Control, Layout};
 use crate::page::page_align;
 use crate::reclaim::Reclaimer;
-use crate::sys::memfd;
+use crate::sys::{fork, memfd};
 use crate::{Error, MapOptions, Mapping, Result};
 
 /// Longest name of a region in bytes (`memfd_create(2)`).
@@ -124,6 +124,8 @@ impl Region {
             return Ok(OsStr::from_bytes(name));
         }
         let name = memfd::name(self.as_fd()).map_err(Error::system("read region name"))?;
+        // A child of fork must not find it being set.
+        let _section = fork::section();
         Ok(OsStr::from_bytes(self.inner.name.get_or_init(|| name)))
     }
 
@@ -210,8 +212,10 @@ impl Inner {
         if let Some(control) = self.control.get() {
             return Ok(Some(control));
         }
-        let opened = Control::open(self.fd(), self.size)?;
-        Ok(opened.map(|opened| self.control.get_or_init(|| opened)))
+        let Some(opened) = Control::open(self.fd(), self.size)? else { return Ok(None) };
+        // A child of fork must not find it being set.
+        let _section = fork::section();
+        Ok(Some(self.control.get_or_init(|| opened)))
     }
 
     pub(crate) fn resident(&self) -> Result<u64> {

@@ -162,7 +162,7 @@ impl Region {
     pub fn purge(&self) -> Result<u64> {
         let Some(control) = self.inner.control()? else { return Ok(0) };
         let pages = 0..control.layout().pages();
-        Ok(purger::purge(&self.inner, control, pages, u64::MAX)? * page_size())
+        Ok(purger::purge(&self.inner, control, pages, u64::MAX, purger::LOCK_PATIENCE)?.pages * page_size())
     }
 }
 

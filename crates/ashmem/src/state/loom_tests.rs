@@ -76,7 +76,7 @@ impl Region {
             self.punch(pages.start, pages.end);
             Ok::<(), ()>(())
         };
-        table.purge_chunk(all, u64::MAX, punch).expect("not corrupt")
+        table.purge_chunk(all, u64::MAX, &|_| true, punch).expect("not corrupt")
     }
 
     /// Begins to purge and dies.
@@ -84,7 +84,7 @@ impl Region {
         let _lock = self.purge_lock.lock().expect("no panic");
         let table = self.table();
         table.begin();
-        table.claim(0, super::Select::pages(0, 1), u64::MAX).expect("not corrupt");
+        table.claim(0, super::Select::pages(0, 1), u64::MAX, &|_| true).expect("not corrupt");
     }
 
     fn read(&self, page: usize) -> u64 {

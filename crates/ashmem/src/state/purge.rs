@@ -33,11 +33,13 @@ impl Table<'_> {
 
     /// Purges those of `pages` (at most a chunk) that are unpinned since `cutoff` or earlier, and returns how many.
     ///
-    /// `punch` takes a range of pages away. Waiters are to be woken afterwards.
+    /// `has_page_stamps` says of a word whether its page stamps may have been written; `punch` takes a range of pages away. Waiters
+    /// are to be woken afterwards.
     pub(crate) fn purge_chunk<E>(
         &self,
         pages: Range<u64>,
         cutoff: u64,
+        has_page_stamps: &dyn Fn(usize) -> bool,
         mut punch: impl FnMut(Range<u64>) -> Result<(), E>,
     ) -> Result<u64, Fault<E>> {
         debug_assert!(pages.end - pages.start <= CHUNK_PAGES);
@@ -46,7 +48,7 @@ impl Table<'_> {
         let mut corrupt = None;
         let first = pages.start / PAGES_PER_WORD;
         for (index, select) in self.select(pages) {
-            match self.claim(index, select, cutoff) {
+            match self.claim(index, select, cutoff, has_page_stamps) {
                 Ok(select) => claimed[index - first as usize] = select,
                 Err(error) => corrupt = Some(error),
             }
@@ -121,13 +123,19 @@ impl Table<'_> {
         }
     }
 
-    pub(super) fn claim(&self, index: usize, select: Select, cutoff: u64) -> Result<Select, Corrupt> {
+    pub(super) fn claim(
+        &self,
+        index: usize,
+        select: Select,
+        cutoff: u64,
+        has_page_stamps: &dyn Fn(usize) -> bool,
+    ) -> Result<Select, Corrupt> {
         loop {
             let (area, word, states) = self.read_word(index)?;
             let mut victims = states.unpinned().and(select);
             if cutoff != u64::MAX {
                 for page in victims.iter() {
-                    if self.stamp_of(index, page, true) > cutoff {
+                    if self.stamp_of(index, page, has_page_stamps(index)) > cutoff {
                         victims = victims.without(page);
                     }
                 }

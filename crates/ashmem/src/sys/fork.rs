@@ -5,7 +5,8 @@
 #![allow(unsafe_code, reason = "pthread_atfork")]
 
 use std::cell::RefCell;
-use std::sync::{Once, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 static GATE: RwLock<()> = RwLock::new(());
 static CHILD: RwLock<Option<fn()>> = RwLock::new(None);
@@ -20,13 +21,14 @@ pub(crate) struct Section(#[allow(dead_code, reason = "held for its drop")] RwLo
 
 /// Opens a section; waits while another thread forks.
 pub(crate) fn section() -> Section {
-    static INSTALLED: Once = Once::new();
-    INSTALLED.call_once(|| {
+    // Not a `Once`: a child of a fork in the middle of it would wait for ever. Installing twice does no harm.
+    static INSTALLED: AtomicBool = AtomicBool::new(false);
+    if !INSTALLED.load(Ordering::Acquire) {
         // SAFETY: the three handlers are functions of this crate that live as long as the process.
         let answer =
             unsafe { libc::pthread_atfork(Some(before), Some(after_in_parent), Some(after_in_child)) };
-        debug_assert_eq!(answer, 0, "pthread_atfork fails only without memory");
-    });
+        INSTALLED.store(answer == 0, Ordering::Release);
+    }
     Section(GATE.read().unwrap_or_else(PoisonError::into_inner))
 }
 
@@ -36,9 +38,10 @@ pub(crate) fn in_child(action: fn()) {
 }
 
 extern "C" fn before() {
-    let guard = GATE.write().unwrap_or_else(PoisonError::into_inner);
     // A thread that is being torn down has no thread-local storage any more; then fork goes ahead unguarded.
-    let _ = FORKING.try_with(|slot| *slot.borrow_mut() = Some(guard));
+    let _ = FORKING.try_with(|slot| {
+        slot.borrow_mut().get_or_insert_with(|| GATE.write().unwrap_or_else(PoisonError::into_inner));
+    });
 }
 
 extern "C" fn after_in_parent() {

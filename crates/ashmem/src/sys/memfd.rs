@@ -2,10 +2,9 @@
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use rustix::fs::{FallocateFlags, FileType, MemfdFlags, Mode, OFlags, SealFlags, Stat};
+use rustix::fs::{FallocateFlags, FileType, MemfdFlags, Mode, OFlags, SealFlags, SeekFrom, Stat};
 use rustix::io::Errno;
 
 /// The mark of a region that has a control block. It cannot be set through the contents.
@@ -59,13 +58,16 @@ pub(crate) fn status(fd: BorrowedFd<'_>) -> Result<Status, Errno> {
 
 /// The device number of the kernel's internal tmpfs: that of a memfd made to see it.
 fn memfd_device() -> Result<u64, Errno> {
-    static DEVICE: OnceLock<u64> = OnceLock::new();
-    if let Some(device) = DEVICE.get() {
-        return Ok(*device);
+    const UNKNOWN: u64 = u64::MAX;
+    static DEVICE: AtomicU64 = AtomicU64::new(UNKNOWN);
+    let known = DEVICE.load(Ordering::Relaxed);
+    if known != UNKNOWN {
+        return Ok(known);
     }
     let probe = create(c"probe")?;
     let device = rustix::fs::fstat(&probe)?.st_dev;
-    Ok(*DEVICE.get_or_init(|| device))
+    DEVICE.store(device, Ordering::Relaxed);
+    Ok(device)
 }
 
 /// Marks the file as having a control block. Only its owner may.
@@ -102,6 +104,23 @@ pub(crate) fn punch(fd: BorrowedFd<'_>, start: u64, len: u64) -> Result<(), Errn
     retry(|| rustix::fs::fallocate(fd, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, start, len))
 }
 
+/// Bytes of `start..end` that are in memory or swap. Moves the descriptor's file position.
+pub(crate) fn present(fd: BorrowedFd<'_>, start: u64, end: u64) -> Result<u64, Errno> {
+    let seek = |to| match rustix::fs::seek(fd, to) {
+        Ok(place) => Ok(place.min(end)),
+        // There is nothing more.
+        Err(Errno::NXIO) => Ok(end),
+        Err(errno) => Err(errno),
+    };
+    let (mut present, mut place) = (0, start);
+    while place < end {
+        let data = seek(SeekFrom::Data(place))?;
+        place = seek(SeekFrom::Hole(data))?;
+        present += place - data;
+    }
+    Ok(present)
+}
+
 fn retry(mut call: impl FnMut() -> Result<(), Errno>) -> Result<(), Errno> {
     loop {
         match call() {
@@ -111,7 +130,7 @@ fn retry(mut call: impl FnMut() -> Result<(), Errno>) -> Result<(), Errno> {
     }
 }
 
-/// Whether writes go through this descriptor.
+/// Whether this descriptor reads and writes.
 pub(crate) fn is_writable(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
     let flags = rustix::fs::fcntl_getfl(fd)?;
     Ok(flags & OFlags::RWMODE == OFlags::RDWR)

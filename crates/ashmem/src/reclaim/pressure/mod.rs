@@ -9,7 +9,7 @@
 //! [`PressureSource::wait`] for no longer than the nearest limit is away at full speed.
 
 use std::os::fd::BorrowedFd;
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 mod cgroup_v1;
@@ -123,8 +123,15 @@ pub(crate) fn next_look(
     covered: impl Fn(usize) -> bool,
 ) -> Duration {
     // Asking is slow (it reads cgroup files) and allocates.
-    static CORES: OnceLock<u64> = OnceLock::new();
-    let cores = *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, |n| n.get() as u64));
+    static CORES: AtomicU64 = AtomicU64::new(0);
+    let cores = match CORES.load(Ordering::Relaxed) {
+        0 => {
+            let cores = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
+            CORES.store(cores, Ordering::Relaxed);
+            cores
+        }
+        cores => cores,
+    };
     next_look_at(cores.saturating_mul(BYTES_PER_CORE_SECOND), reading, reserve, covered)
 }
 

@@ -1,0 +1,353 @@
+//! Regions across `fork(2)`, with and without other threads in the middle of something.
+//!
+//! Children use this crate and end with `_exit(2)`; their parents wait with a deadline and kill them after it.
+#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(unsafe_code, reason = "fork, _exit and waitpid")]
+
+use std::os::fd::AsFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use ashmem::pressure::ManualPressure;
+use ashmem::{Contents, Error, Mapping, PinStatus, Policy, Reclaimer, Region, page_size};
+
+/// How often something that should take milliseconds is looked at, a millisecond apart, until that is a failure. (Counted, as
+/// the clock goes on while a virtual machine stands still.)
+const LOOKS: u32 = 30_000;
+const LOOK: Duration = Duration::from_millis(1);
+
+/// In a region of these tests.
+const PAGES: u64 = 40;
+
+/// What a child exits with when it panics; smaller codes are its own.
+const PANICKED: i32 = 99;
+
+fn size() -> u64 {
+    PAGES * page_size()
+}
+
+/// A forked process, killed on drop.
+struct Child(libc::pid_t);
+
+impl Child {
+    /// Forks; the child does `action` and exits with its answer, 0 when all is well.
+    fn fork(action: impl FnOnce() -> i32) -> Child {
+        // SAFETY: the child calls only code that this test is about (the crate promises to work after fork), the allocator, which glibc
+        // keeps usable, and `_exit`.
+        let pid = unsafe { libc::fork() };
+        assert!(pid >= 0, "fork failed");
+        if pid == 0 {
+            let code = catch_unwind(AssertUnwindSafe(action)).unwrap_or(PANICKED);
+            exit(code);
+        }
+        Child(pid)
+    }
+
+    /// Whether it ended by itself in time, and with which code.
+    fn wait(mut self) -> Result<i32, String> {
+        for _ in 0..LOOKS {
+            let mut status = 0;
+            // SAFETY: `status` is a valid place for the answer.
+            let answer = unsafe { libc::waitpid(self.0, &mut status, libc::WNOHANG) };
+            if answer == self.0 {
+                self.0 = 0;
+                if libc::WIFEXITED(status) {
+                    return Ok(libc::WEXITSTATUS(status));
+                }
+                return Err(format!("ended with status {status:#x}"));
+            }
+            assert_eq!(answer, 0, "waitpid failed");
+            std::thread::sleep(LOOK);
+        }
+        Err("hangs".to_owned())
+    }
+
+    fn kill(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        if self.0 > 0 {
+            // SAFETY: a child that was not waited for still has its process identifier.
+            unsafe { libc::kill(self.0, libc::SIGKILL) };
+            // SAFETY: a null status is allowed.
+            unsafe { libc::waitpid(self.0, std::ptr::null_mut(), 0) };
+        }
+    }
+}
+
+fn exit(code: i32) -> ! {
+    // SAFETY: ends the process without running anything of the parent's.
+    unsafe { libc::_exit(code) }
+}
+
+/// In a child: ends it with `code` unless `condition`.
+fn require(code: i32, condition: bool) {
+    if !condition {
+        exit(code);
+    }
+}
+
+fn eventually(condition: impl Fn() -> bool) -> bool {
+    (0..LOOKS / 2).any(|_| {
+        let done = condition();
+        if !done {
+            std::thread::sleep(LOOK);
+        }
+        done
+    })
+}
+
+fn idle() -> Reclaimer {
+    Reclaimer::builder().without_thread().build()
+}
+
+fn filled(reclaimer: &Reclaimer) -> (Region, Mapping) {
+    let region = Region::options().reclaimer(reclaimer).create("forked", size()).expect("a region");
+    let mapping = region.map().expect("mapped");
+    mapping.fill(0, size(), 1).expect("inside");
+    (region, mapping)
+}
+
+/// Keeps a budget of nothing, undisturbed by the system's memory.
+fn strict() -> Reclaimer {
+    let pressure = ManualPressure::new().expect("an eventfd");
+    Reclaimer::builder().policy(Policy::new().budget(0)).pressure(pressure).build()
+}
+
+#[test]
+fn parent_and_child_share_the_pin_state() {
+    let (region, mapping) = filled(&idle());
+    let page = page_size();
+    region.unpin(..).expect("unpinned");
+    let child = Child::fork(|| {
+        require(1, region.pin(..).is_ok_and(|contents| contents == Contents::Intact));
+        require(2, mapping.read_vec(size() - 1, 1).is_ok_and(|bytes| bytes == [1]));
+        require(3, mapping.write_at(0, b"child").is_ok());
+        require(4, region.unpin(page..2 * page).is_ok() && region.unpin(20 * page..).is_ok());
+        require(5, region.purge().is_ok_and(|bytes| bytes == 21 * page));
+        require(6, region.pin(page..2 * page).is_ok_and(Contents::is_purged));
+        require(7, region.unpin(3 * page..4 * page).is_ok());
+        0
+    });
+    assert_eq!(child.wait(), Ok(0));
+    assert_eq!(mapping.read_vec(0, 5).expect("inside"), b"child");
+    let stats = region.stats().expect("healthy");
+    assert_eq!((stats.pinned_pages, stats.unpinned_pages, stats.purged_pages), (19, 1, 20));
+    assert_eq!(region.pin_status(3 * page..4 * page).expect("healthy"), PinStatus::Unpinned);
+    assert_eq!(region.pin(..20 * page).expect("pinned"), Contents::Intact);
+    assert_eq!(region.pin(..).expect("pinned"), Contents::Purged);
+}
+
+#[test]
+fn a_first_unpin_in_the_child_is_seen_by_the_parent() {
+    for purge in [true, false] {
+        let (region, _mapping) = filled(&idle());
+        let child = Child::fork(|| {
+            require(1, region.unpin(..).is_ok());
+            require(2, !purge || region.purge().is_ok_and(|bytes| bytes == size()));
+            0
+        });
+        assert_eq!(child.wait(), Ok(0));
+        assert_eq!(region.pin_status(..).expect("healthy"), PinStatus::Unpinned);
+        assert_eq!(region.pin(..).expect("pinned").is_purged(), purge);
+    }
+}
+
+#[test]
+fn a_child_has_a_reclaimer_thread_of_its_own() {
+    let reclaimer = strict();
+    let (region, mapping) = filled(&reclaimer);
+    region.unpin(..).expect("unpinned");
+    assert!(eventually(|| region.resident().is_ok_and(|bytes| bytes == 0)), "the parent's thread works");
+    assert_eq!(region.pin(..).expect("pinned"), Contents::Purged);
+    // In every state that the parent's thread may be in.
+    for round in 0..20 {
+        if round % 2 == 0 {
+            region.unpin(..).expect("unpinned");
+        }
+        let child = Child::fork(|| {
+            require(1, !reclaimer.is_running());
+            let threads = reclaimer.metrics().threads;
+            for _ in 0..2 {
+                require(2, region.pin(..).is_ok());
+                require(3, mapping.fill(0, size(), 2).is_ok());
+                require(4, region.unpin(..).is_ok());
+                require(5, reclaimer.is_running() && reclaimer.metrics().threads == threads + 1);
+                require(6, eventually(|| region.stats().is_ok_and(|stats| stats.purged_pages == PAGES)));
+            }
+            let own = Region::options().reclaimer(&reclaimer).create("own", size());
+            require(7, own.is_ok());
+            let Ok(own) = own else { return 7 };
+            require(8, own.map().is_ok_and(|mapping| mapping.fill(0, size(), 3).is_ok()));
+            require(9, own.unpin(..).is_ok());
+            require(10, eventually(|| own.resident().is_ok_and(|bytes| bytes == 0)));
+            0
+        });
+        assert_eq!(child.wait(), Ok(0), "round {round}");
+        assert_eq!(region.pin(..).expect("pinned"), Contents::Purged);
+    }
+    mapping.fill(0, size(), 4).expect("inside");
+    region.unpin(..).expect("unpinned");
+    assert!(eventually(|| region.resident().is_ok_and(|bytes| bytes == 0)), "the parent's thread goes on");
+}
+
+#[test]
+fn the_global_reclaimer_works_in_a_child() {
+    let region = Region::create("global", size()).expect("a region");
+    region.unpin(..).expect("unpinned");
+    let child = Child::fork(|| {
+        Reclaimer::global().set_policy(Policy::new().budget(0));
+        let again = region.as_fd().try_clone_to_owned().map(Region::from_fd);
+        require(1, matches!(again, Ok(Ok(_))));
+        require(2, region.pin(..).is_ok());
+        require(3, region.map().is_ok_and(|mapping| mapping.fill(0, size(), 3).is_ok()));
+        require(4, region.unpin(..).is_ok());
+        require(5, Reclaimer::global().is_running());
+        require(6, eventually(|| region.resident().is_ok_and(|bytes| bytes == 0)));
+        0
+    });
+    assert_eq!(child.wait(), Ok(0));
+    assert_eq!(region.pin(..).expect("pinned"), Contents::Purged);
+}
+
+#[test]
+fn grandchildren() {
+    let (region, mapping) = filled(&strict());
+    let generation = mapping.atomic_u32(0).expect("aligned");
+    let descend = || -> i32 {
+        require(1, region.pin(..).is_ok());
+        generation.fetch_add(1, Ordering::SeqCst);
+        require(2, region.unpin(page_size()..).is_ok());
+        require(3, region.purge().is_ok());
+        0
+    };
+    generation.store(0, Ordering::SeqCst);
+    let child = Child::fork(|| {
+        require(11, descend() == 0);
+        let grandchild = Child::fork(|| {
+            require(21, descend() == 0);
+            Child::fork(descend).wait().unwrap_or(22)
+        });
+        let code = grandchild.wait().unwrap_or(12);
+        require(code, code == 0);
+        require(13, region.pin(..).is_ok_and(Contents::is_purged));
+        descend()
+    });
+    assert_eq!(child.wait(), Ok(0));
+    assert_eq!(generation.load(Ordering::SeqCst), 4);
+    assert_eq!(region.pin(..).expect("pinned"), Contents::Purged);
+}
+
+/// Purges, unless others are so busy with that that the lock is never free.
+fn try_purge(region: &Region) -> ashmem::Result<()> {
+    match region.purge() {
+        Ok(_) | Err(Error::PurgeLocked { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Threads of the parent are anywhere in the crate when it forks; no child inherits a lock that nobody will release.
+#[test]
+fn children_of_a_busy_parent_never_hang() {
+    let threaded = strict();
+    let (busy, _) = filled(&threaded);
+    let (region, _) = filled(&idle());
+    region.unpin(..).expect("unpinned");
+    busy.unpin(..).expect("unpinned");
+    let stop = AtomicBool::new(false);
+    let turns = [const { AtomicU32::new(0) }; 5];
+    let work: [&(dyn Fn() + Sync); 5] = [
+        &|| try_purge(&region).expect("purged"),
+        &|| {
+            let _ = busy.pin(..).expect("pinned");
+            busy.unpin(..).expect("unpinned");
+        },
+        &|| assert!(threaded.reclaim(1 << 20).pages < u64::MAX),
+        &|| {
+            let (new, _) = filled(&threaded);
+            new.unpin(..).expect("unpinned");
+            let copy = new.as_fd().try_clone_to_owned().expect("a descriptor");
+            let _ = Region::from_fd(copy).expect("a region").pin(..).expect("pinned");
+        },
+        &|| {
+            let _ = region.pin(page_size()..).expect("pinned");
+            region.unpin(page_size()..).expect("unpinned");
+        },
+    ];
+    let outcome = std::thread::scope(|scope| {
+        for (work, turns) in work.into_iter().zip(&turns) {
+            let stop = &stop;
+            scope.spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    work();
+                    turns.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        let round = |round: u32| {
+            let child = Child::fork(|| {
+                for (number, region) in [(1, &region), (2, &busy)] {
+                    require(10 + number, region.pin(..).is_ok());
+                    require(20 + number, region.unpin(..).is_ok());
+                    require(30 + number, try_purge(region).is_ok());
+                }
+                let (own, _) = filled(&threaded);
+                require(3, own.unpin(..).is_ok() && threaded.is_running());
+                let _ = threaded.purge_all();
+                require(4, eventually(|| own.resident().is_ok_and(|bytes| bytes == 0)));
+                0
+            });
+            let seen = turns.each_ref().map(|turns| turns.load(Ordering::Relaxed));
+            match child.wait() {
+                Ok(0) => {}
+                other => return Err(format!("round {round}: {other:?}")),
+            }
+            // The parent goes on.
+            let moved =
+                eventually(|| turns.iter().zip(seen).all(|(now, then)| now.load(Ordering::Relaxed) > then));
+            if moved { Ok(()) } else { Err(format!("round {round}: the parent hangs")) }
+        };
+        // A thread that hangs would keep the scope open; the failure is shown before.
+        let outcome = (0..200).try_for_each(round);
+        if let Err(reason) = &outcome {
+            eprintln!("{reason}");
+        }
+        stop.store(true, Ordering::Relaxed);
+        outcome
+    });
+    assert_eq!(outcome, Ok(()));
+    let _ = region.pin(..).expect("pinned");
+    assert_eq!(region.stats().expect("healthy").pinned_pages, PAGES);
+}
+
+#[test]
+fn a_child_killed_in_a_purge_wedges_nobody() {
+    let (region, mapping) = filled(&idle());
+    region.unpin(..).expect("unpinned");
+    let progress = Region::create("progress", page_size()).expect("a region").map().expect("mapped");
+    let count: &AtomicU64 = progress.atomic_u64(0).expect("aligned");
+    for round in 0..150u64 {
+        let before = count.load(Ordering::SeqCst);
+        let child = Child::fork(|| {
+            loop {
+                require(1, region.purge().is_ok());
+                require(2, region.pin(..).is_ok() && mapping.fill(0, size(), 1).is_ok());
+                require(3, region.unpin(..).is_ok());
+                count.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        assert!(eventually(|| count.load(Ordering::SeqCst) > before), "round {round}: the child is wedged");
+        std::thread::sleep(Duration::from_micros(round * 7 % 300));
+        child.kill();
+        let _ = region.pin(..).unwrap_or_else(|error| panic!("round {round}: {error}"));
+        mapping.fill(0, size(), 9).expect("inside");
+        assert_eq!(region.purge().expect("not wedged"), 0);
+        assert_eq!(mapping.read_vec(0, size()).expect("inside"), vec![9; size() as usize]);
+        region.unpin(..).expect("unpinned");
+        assert_eq!(region.purge().expect("not wedged"), size());
+    }
+}
