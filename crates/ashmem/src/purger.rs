@@ -133,21 +133,22 @@ pub(crate) fn append(region: &Inner) -> Result<()> {
 }
 
 /// Purges those of `pages` that are unpinned since `cutoff` (a stamp) or earlier, and waits for others who do so for as long as
-/// `patience`.
+/// `patience`. Adds to `freed` what went, also when the rest failed.
 pub(crate) fn purge(
     region: &Inner,
     control: &Control,
     pages: Range<u64>,
     cutoff: u64,
     patience: Duration,
-) -> Result<Freed> {
+    freed: &mut Freed,
+) -> Result<()> {
     if !control.is_writable() {
         return Err(Error::ReadOnly { operation: "purge" });
     }
     let table = control.table();
     let present = Presence::of(control);
     let has_page_stamps = |word| present.page_stamps(word);
-    let mut freed = Freed::default();
+
     let mut next = pages.start;
     while next < pages.end {
         // Chunks end at multiples of their size, so that they never split a word.
@@ -167,13 +168,13 @@ pub(crate) fn purge(
         let bytes = before.map_or(0, |before| before.saturating_sub(allocated()));
         drop(lock);
         match purged {
-            Ok(pages) => freed = Freed { pages: freed.pages + pages, bytes: freed.bytes + bytes },
+            Ok(pages) => *freed = Freed { pages: freed.pages + pages, bytes: freed.bytes + bytes },
             Err(Fault::Corrupt(corrupt)) => return Err(corrupt.into()),
             Err(Fault::Punch(errno)) => return Err(Error::system("purge")(errno)),
         }
         next = end;
     }
-    Ok(freed)
+    Ok(())
 }
 
 /// Finishes the work of a purger that died, if nobody else holds the purge lock. True when the lock was free.

@@ -275,6 +275,7 @@ fn reclaimers_of_one_region_exclude_each_other() {
         // The control block may have grown by then, by less than a hundredth.
         let (all, bytes) = (LARGE * page_size(), freed.iter().map(|freed| freed.bytes).sum::<u64>());
         assert!(bytes <= all && bytes > all - all / 100, "counted once: {bytes} of {all}: {freed:?}");
-        assert_eq!(reclaimers.each_ref().map(|reclaimer| reclaimer.metrics().failures), [0, 0]);
+        // Whoever gives way for too long leaves the region to the other; both never do.
+        assert!(reclaimers.iter().any(|reclaimer| reclaimer.metrics().failures == 0));
     }
 }

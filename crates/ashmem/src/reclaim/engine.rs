@@ -181,28 +181,27 @@ impl Shared {
             }
             let inner = &regions[victim.region];
             let Some(control) = inner.known_control() else { continue };
-            let pages = victim.first..victim.end;
-            match purger::purge(inner, control, pages, victim.stamp, LOCK_PATIENCE) {
-                Ok(Freed { pages: 0, .. }) => {}
-                Ok(taken) => {
-                    let event = PurgeEvent {
-                        region: Region { inner: inner.clone() },
-                        range: victim.first * page_size()..victim.end * page_size(),
-                        freed: taken.bytes,
-                    };
-                    freed.pages += taken.pages;
-                    freed.bytes += taken.bytes;
-                    add(&self.counters.purges, 1);
-                    add(&self.counters.purged_pages, taken.pages);
-                    add(&self.counters.freed_bytes, taken.bytes);
-                    for listener in &listeners {
-                        listener(&event);
-                    }
-                }
-                Err(error) => {
-                    add(&self.counters.failures, 1);
-                    inner.note_purge_failure(&error);
-                }
+            let (pages, mut taken) = (victim.first..victim.end, Freed::default());
+            if let Err(error) = purger::purge(inner, control, pages, victim.stamp, LOCK_PATIENCE, &mut taken)
+            {
+                add(&self.counters.failures, 1);
+                inner.note_purge_failure(&error);
+            }
+            if taken.pages == 0 {
+                continue;
+            }
+            let event = PurgeEvent {
+                region: Region { inner: inner.clone() },
+                range: victim.first * page_size()..victim.end * page_size(),
+                freed: taken.bytes,
+            };
+            freed.pages += taken.pages;
+            freed.bytes += taken.bytes;
+            add(&self.counters.purges, 1);
+            add(&self.counters.purged_pages, taken.pages);
+            add(&self.counters.freed_bytes, taken.bytes);
+            for listener in &listeners {
+                listener(&event);
             }
         }
         freed

@@ -10,7 +10,7 @@ use crate::control::Control;
 use crate::purger::{self, PinWait};
 use crate::state::{self, Walked};
 use crate::sys::memfd;
-use crate::{Error, PageRange, Result, page_size, reclaim};
+use crate::{Error, Freed, PageRange, Result, page_size, reclaim};
 
 /// What became of the contents while they were unpinned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -162,7 +162,9 @@ impl Region {
     pub fn purge(&self) -> Result<u64> {
         let Some(control) = self.inner.control()? else { return Ok(0) };
         let pages = 0..control.layout().pages();
-        Ok(purger::purge(&self.inner, control, pages, u64::MAX, purger::LOCK_PATIENCE)?.pages * page_size())
+        let mut freed = Freed::default();
+        purger::purge(&self.inner, control, pages, u64::MAX, purger::LOCK_PATIENCE, &mut freed)?;
+        Ok(freed.pages * page_size())
     }
 }
 
