@@ -6,6 +6,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read, Write};
+use std::os::fd::{AsFd, AsRawFd};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -106,13 +107,18 @@ struct Peer {
     process: Child,
 }
 
+/// Where the peer finds a region of this process.
+fn proc_path(region: &Region) -> String {
+    format!("/proc/{}/fd/{}", std::process::id(), region.as_fd().as_raw_fd())
+}
+
 impl Peer {
     fn start(cpus: [usize; 2]) -> Peer {
         let shared = small_region();
         let page = ok(Region::create("desk", page_size()));
         let mut process = ok(Command::new(ok(std::env::current_exe()))
             .args([PEER, &cpus[1].to_string()])
-            .args([shared.proc_path(), page.proc_path()])
+            .args([proc_path(&shared), proc_path(&page)])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn());

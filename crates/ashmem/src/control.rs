@@ -34,10 +34,10 @@ const HEADER_WORDS: usize = 16;
 /// The layout that this crate writes: a block whose version is neither this nor 0 (not yet written) is refused.
 const LAYOUT: u64 = 1;
 
-/// The largest purgeable region in bytes: 8 TiB.
-const PURGEABLE_MAX: u64 = 1 << 43;
+/// The largest purgeable region in bytes: 1 TiB.
+const PURGEABLE_MAX: u64 = 1 << 40;
 
-pub(crate) const TOO_LARGE_TO_PURGE: Error = Error::NotPurgeable { reason: "it is larger than 8 TiB" };
+pub(crate) const TOO_LARGE_TO_PURGE: Error = Error::NotPurgeable { reason: "it is larger than 1 TiB" };
 
 // The layout crosses processes.
 const _: () = assert!(size_of::<AtomicU64>() == 8 && align_of::<AtomicU64>() == 8);
@@ -153,7 +153,11 @@ impl Control {
             Ok(map) => (map, true),
             // A read-only descriptor, or a file sealed against new writable mappings.
             Err(Errno::ACCESS | Errno::PERM) => {
-                (map(ProtFlags::READ).map_err(Error::system("map control block"))?, false)
+                // Old kernels refuse a shared mapping of a sealed file through a writable descriptor, even for reading.
+                let private =
+                    |_| RawMap::new(fd, layout.control_start(), length, ProtFlags::READ, MapFlags::PRIVATE);
+                let map = map(ProtFlags::READ).or_else(private);
+                (map.map_err(Error::system("map control block"))?, false)
             }
             Err(errno) => return Err(Error::system("map control block")(errno)),
         };
@@ -257,24 +261,9 @@ impl Control {
         self.words()[REMOVED_PROTECTION].fetch_or(u64::from(bits.bits()), Ordering::AcqRel);
     }
 
-    /// Bytes of the control block that are in memory.
-    pub(crate) fn resident(&self) -> u64 {
-        let pages = self.map.len() / page_size() as usize;
-        let mut present = vec![0; pages];
-        match self.map.residency(0, &mut present) {
-            Some(()) => present.iter().filter(|page| *page & 1 != 0).count() as u64 * page_size(),
-            None => 0,
-        }
-    }
-
     /// Where word `index` behind the header is, in bytes from the start of the block.
     pub(crate) fn place(index: usize) -> usize {
         (HEADER_WORDS + index) * size_of::<AtomicU64>()
-    }
-
-    /// The mapping, for who wants to know which page words are in memory.
-    pub(crate) fn map(&self) -> &RawMap {
-        &self.map
     }
 
     /// The low half of the area word, as the futex that waits for the end of a purge.

@@ -39,6 +39,8 @@ mod mapping;
 #[cfg(not(loom))]
 mod page;
 #[cfg(not(loom))]
+mod presence;
+#[cfg(not(loom))]
 mod protection;
 #[cfg(not(loom))]
 mod purger;

@@ -15,7 +15,8 @@ use rustix::time::Timespec;
 
 use crate::control::Control;
 use crate::page::page_size;
-use crate::reclaim::{Freed, Presence};
+use crate::presence::Presence;
+use crate::reclaim::Freed;
 use crate::region::Inner;
 use crate::state::{CHUNK_PAGES, Corrupt, Fault};
 use crate::sys::fork::{self, Section};
@@ -29,6 +30,9 @@ const PIN_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long a waiting pin sleeps before it looks whether the purger is dead.
 const PIN_NAP: Duration = Duration::from_millis(10);
+
+/// After this long a waiting pin looks for pages left over, whatever the area says.
+const PIN_THOROUGH: Duration = Duration::from_millis(100);
 
 /// How long the lock is tried for, where somebody waits for the result.
 pub(crate) const LOCK_PATIENCE: Duration = Duration::from_secs(1);
@@ -57,12 +61,13 @@ impl<'a> PurgeLock<'a> {
         PurgeLock::with(Handle::Own(handle), None, section, region)
     }
 
-    /// As `try_take`, but makes do with a lock of the process where it must. That one ends early when any descriptor of the
+    /// As `try_take`, but makes do with a lock of the process after some errors. That one ends early when any descriptor of the
     /// region is closed in the process, so it is for what is short.
-    fn try_take_somehow(region: &'a Inner) -> Result<Option<PurgeLock<'a>>> {
+    fn try_take_somehow(region: &'a Inner, makes_do: fn(&Error) -> bool) -> Result<Option<PurgeLock<'a>>> {
         static ALONE: Mutex<()> = Mutex::new(());
-        if let Ok(taken) = PurgeLock::try_take(region) {
-            return Ok(taken);
+        match PurgeLock::try_take(region) {
+            Err(error) if makes_do(&error) => {}
+            taken => return taken,
         }
         let section = fork::section();
         match ALONE.try_lock() {
@@ -113,32 +118,47 @@ impl Drop for PurgeLock<'_> {
     }
 }
 
-/// Bytes of some ranges of pages that are in memory or swap.
+/// Bytes of a file's `runs` (in pages, in order) that are in memory or swap.
 pub(crate) fn present(region: &Inner, runs: &[Range<u64>]) -> Result<u64> {
+    let (Some(first), Some(last)) = (runs.first(), runs.last()) else { return Ok(0) };
     let _section = fork::section();
     // Seeking moves the position, which a shared description would show to others.
     let own = memfd::reopen(region.fd(), false).map_err(Error::system("reopen region to look at it"))?;
     let page = page_size();
-    runs.iter().try_fold(0, |sum, run| {
-        let present = memfd::present(own.as_fd(), run.start * page, run.end * page);
-        Ok(sum + present.map_err(Error::system("look for resident pages"))?)
+    let (mut sum, mut rest) = (0, runs);
+    memfd::each_extent(own.as_fd(), first.start * page, last.end * page, |extent| {
+        while let Some(run) = rest.first() {
+            let (start, end) = (run.start * page, run.end * page);
+            sum += end.min(extent.end).saturating_sub(start.max(extent.start));
+            if end > extent.end {
+                break;
+            }
+            rest = &rest[1..];
+        }
     })
+    .map_err(Error::system("look for resident pages"))?;
+    Ok(sum)
 }
 
 /// Gives the region a control block, if it has none.
 pub(crate) fn append(region: &Inner) -> Result<()> {
-    let _lock =
-        PurgeLock::take(|| PurgeLock::try_take_somehow(region), LOCK_PATIENCE, "append control block")?;
+    // Done twice, it does no harm: any lock will do.
+    let _lock = PurgeLock::take(
+        || PurgeLock::try_take_somehow(region, |_| true),
+        LOCK_PATIENCE,
+        "append control block",
+    )?;
     Control::append(region.fd(), region.layout())
 }
 
 /// Purges those of `pages` that are unpinned since `cutoff` (a stamp) or earlier, and waits for others who do so for as long as
-/// `patience`. Adds to `freed` what went, also when the rest failed.
+/// `patience`. `has_page_stamps` says of a word whether its page stamps may have been written. Adds to `freed` what went, also when the rest failed.
 pub(crate) fn purge(
     region: &Inner,
     control: &Control,
     pages: Range<u64>,
     cutoff: u64,
+    has_page_stamps: &dyn Fn(usize) -> bool,
     patience: Duration,
     freed: &mut Freed,
 ) -> Result<()> {
@@ -146,21 +166,18 @@ pub(crate) fn purge(
         return Err(Error::ReadOnly { operation: "purge" });
     }
     let table = control.table();
-    let present = Presence::of(control);
-    let has_page_stamps = |word| present.page_stamps(word);
-
     let mut next = pages.start;
     while next < pages.end {
         // Chunks end at multiples of their size, so that they never split a word.
         let end = (next / CHUNK_PAGES + 1).saturating_mul(CHUNK_PAGES).min(pages.end);
         let lock = PurgeLock::take(|| PurgeLock::try_take(region), patience, "purge")?;
         if table.needs_recovery() {
-            finish(&lock, control);
+            finish(&lock, region, control);
         }
         // Under the lock, so that nobody else's purge counts; and after the claim, which may allocate control pages.
         let allocated = || region.status().map_or(0, |status| status.allocated);
         let mut before = None;
-        let purged = table.purge_chunk(next..end, cutoff, &has_page_stamps, |pages| {
+        let purged = table.purge_chunk(next..end, cutoff, has_page_stamps, |pages| {
             before.get_or_insert_with(allocated);
             lock.punch(pages)
         });
@@ -177,19 +194,28 @@ pub(crate) fn purge(
     Ok(())
 }
 
-/// Finishes the work of a purger that died, if nobody else holds the purge lock. True when the lock was free.
-pub(crate) fn recover(region: &Inner, control: &Control) -> bool {
-    match PurgeLock::try_take_somehow(region) {
+/// Finishes the work of a purger that died, if nobody else holds the purge lock. True when the lock was free. Only when `thorough` it
+/// looks for pages left over although the area does not say so.
+pub(crate) fn recover(region: &Inner, control: &Control, thorough: bool) -> bool {
+    // There is no `/proc`, or the region's mode forbids it: that will not change. A lack of descriptors will.
+    let for_good = |error: &Error| {
+        matches!(error.raw_os_error(), libc::ENOENT | libc::ENOTDIR | libc::EACCES | libc::EPERM)
+    };
+    match PurgeLock::try_take_somehow(region, for_good) {
         Ok(Some(lock)) => {
-            finish(&lock, control);
+            if thorough || control.table().needs_recovery() {
+                finish(&lock, region, control);
+            }
             true
         }
         _ => false,
     }
 }
 
-fn finish(lock: &PurgeLock<'_>, control: &Control) {
-    control.table().recover(|pages| {
+fn finish(lock: &PurgeLock<'_>, region: &Inner, control: &Control) {
+    // No section may be opened here; looking without one is as good, as the lock's is open.
+    let present = Presence::within_section(region, control);
+    control.table().recover(&|word| present.absent_words(word), |pages| {
         // Where a hole cannot be punched the pages count as purged all the same.
         let _ = lock.punch(pages);
     });
@@ -227,7 +253,7 @@ impl<'a> PinWait<'a> {
         }
         if now - looked >= PIN_NAP {
             self.looked = Some(now);
-            if recover(self.region, self.control) {
+            if recover(self.region, self.control, now - since >= PIN_THOROUGH) {
                 return Ok(());
             }
         }

@@ -87,6 +87,8 @@ fn fail(message: &str) -> ! {
 #[ignore = "run by the other tests, as a process of its own"]
 fn worker() {
     let Ok(role) = std::env::var(ROLE) else { return };
+    // Not to outlive a test that is killed itself.
+    let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
     let fd = std::io::stdin().as_fd().try_clone_to_owned().expect("standard input");
     let reclaimer = Reclaimer::builder().without_thread().build();
     let region = Region::from_fd_with(fd, Region::options().reclaimer(&reclaimer)).expect("a region");

@@ -55,6 +55,7 @@ impl ReclaimerBuilder {
             policy_changed: false,
             thread: None,
             listeners: Vec::new(),
+            counters: Vec::new(),
             last_stall: None,
             idle_since: None,
         };

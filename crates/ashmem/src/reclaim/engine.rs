@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -12,6 +13,7 @@ use super::pressure::{Headroom, Reading};
 use super::victims::{self, Scan, any_unpinned};
 use super::{Clock, Freed, Policy, PurgeEvent, Reclaimer, thread};
 use crate::page::page_size;
+use crate::presence::Presence;
 use crate::region::Inner;
 use crate::sys::fork;
 use crate::{Region, purger};
@@ -21,7 +23,7 @@ pub(super) const LINGER: Duration = Duration::from_millis(250);
 
 /// How long to wait for somebody else who purges the same region, which takes a millisecond at a time. Then it is the next
 /// region's turn.
-const LOCK_PATIENCE: Duration = Duration::from_millis(3);
+const LOCK_PATIENCE: Duration = Duration::from_millis(2);
 
 /// How long the thread sleeps after it could not free anything although it should.
 pub(super) const BACK_OFF: Duration = Duration::from_millis(100);
@@ -45,6 +47,8 @@ pub(super) struct State {
     /// Wakes the thread. None while there is no thread.
     pub(super) thread: Option<Arc<OwnedFd>>,
     pub(super) listeners: Vec<Listener>,
+    /// Eventfds that count purges, as long as their owners keep them.
+    pub(super) counters: Vec<Weak<OwnedFd>>,
     pub(super) last_stall: Option<Duration>,
     pub(super) idle_since: Option<Duration>,
 }
@@ -108,43 +112,61 @@ impl Shared {
             state.policy.clone()
         };
         let regions = self.regions();
-        let scan = victims::scan(&regions);
-        if scan.pages == 0 {
+        if !regions.iter().any(|inner| any_unpinned(inner)) {
             return None;
         }
-        let shortage = self.shortage(&policy, lookout.read(&policy), &scan);
-        let wanted = shortage.max(self.excess(&policy, &regions, &scan));
+        let started = self.clock.now();
+        let mut wanted = self.shortage(&policy, lookout.read(&policy));
+        let stalled = self.is_stall_due(&policy, lookout.is_stalled());
         let mut next = lookout.next_look(&policy);
-        if wanted > 0 {
-            let freed = self.take(&regions, &scan, wanted);
-            // Whoever uses up memory may be faster than one round.
-            next = if freed.pages > 0 { Duration::from_millis(1) } else { next.max(BACK_OFF) };
+        // Most looks end here: memory is not short.
+        if wanted > 0 || stalled || policy.budget.is_some() {
+            let scan = victims::scan(&regions);
+            if stalled {
+                wanted = wanted.max(policy.stall_step).max(scan.pages / 8 * page_size());
+            }
+            wanted = wanted.max(self.excess(&policy, &regions, &scan));
+            if wanted > 0 {
+                let freed = self.take(&regions, &scan, wanted);
+                // Whoever uses up memory may be faster than one round.
+                next = if freed.pages > 0 { Duration::from_millis(1) } else { next.max(BACK_OFF) };
+            } else if policy.budget.is_some() {
+                // Counting what is in memory may take a while; at most a twentieth of the time goes into it.
+                let spent = self.clock.now().saturating_sub(started);
+                next = next.min(policy.budget_interval.max(20 * spent));
+            }
         }
-        Some(if policy.budget.is_some() { next.min(policy.budget_interval) } else { next })
+        Some(next)
     }
 
-    /// Bytes to free because memory is short or processes stall.
-    fn shortage(&self, policy: &Policy, reading: &Reading, scan: &Scan) -> u64 {
+    /// Bytes to free because a limit is near.
+    fn shortage(&self, policy: &Policy, reading: &Reading) -> u64 {
         let missing = |headroom: &Headroom| {
             let reserve = policy.reserve_for(headroom.limit);
             // Twice the reserve, so that not every page allocated next calls for another round.
             if headroom.available < reserve { reserve.saturating_mul(2) - headroom.available } else { 0 }
         };
-        let mut wanted = reading.headrooms.iter().map(missing).max().unwrap_or(0);
+        let wanted = reading.headrooms.iter().map(missing).max().unwrap_or(0);
         if wanted > 0 {
             add(&self.counters.shortages, 1);
         }
-        if reading.stalled {
-            let now = self.clock.now();
-            let _section = fork::section();
-            let mut state = lock(&self.state);
-            if state.last_stall.is_none_or(|last| now.saturating_sub(last) >= policy.stall_pause) {
-                state.last_stall = Some(now);
-                add(&self.counters.stalls, 1);
-                wanted = wanted.max(policy.stall_step).max(scan.pages / 8 * page_size());
-            }
-        }
         wanted
+    }
+
+    /// Whether there was a stall, and the last one that counted is long enough ago.
+    fn is_stall_due(&self, policy: &Policy, stalled: bool) -> bool {
+        if !stalled {
+            return false;
+        }
+        let now = self.clock.now();
+        let _section = fork::section();
+        let mut state = lock(&self.state);
+        let due = state.last_stall.is_none_or(|last| now.saturating_sub(last) >= policy.stall_pause);
+        if due {
+            state.last_stall = Some(now);
+            add(&self.counters.stalls, 1);
+        }
+        due
     }
 
     /// Bytes of unpinned memory above the budget.
@@ -170,20 +192,37 @@ impl Shared {
 
     /// Purges the scan's victims in order until `bytes` are free.
     pub(super) fn take(&self, regions: &[Arc<Inner>], scan: &Scan, bytes: u64) -> Freed {
-        let listeners = {
+        let (listeners, counters) = {
             let _section = fork::section();
-            lock(&self.state).listeners.clone()
+            let state = lock(&self.state);
+            (state.listeners.clone(), state.counters.clone())
         };
         let mut freed = Freed::default();
+        // What was found out about each region in this round.
+        let mut given_up = vec![false; regions.len()];
+        let mut presence: Vec<Option<Presence>> =
+            std::iter::repeat_with(|| None).take(regions.len()).collect();
         for victim in &scan.oldest {
             if freed.bytes >= bytes {
                 break;
             }
             let inner = &regions[victim.region];
-            let Some(control) = inner.known_control() else { continue };
+            let Some(control) = inner.known_control().filter(|_| !given_up[victim.region]) else { continue };
+            let present = presence[victim.region].get_or_insert_with(|| Presence::of(inner, control));
+            let has_page_stamps = |word| present.has_page_stamps(word);
             let (pages, mut taken) = (victim.first..victim.end, Freed::default());
-            if let Err(error) = purger::purge(inner, control, pages, victim.stamp, LOCK_PATIENCE, &mut taken)
-            {
+            let purged = purger::purge(
+                inner,
+                control,
+                pages,
+                victim.stamp,
+                &has_page_stamps,
+                LOCK_PATIENCE,
+                &mut taken,
+            );
+            if let Err(error) = purged {
+                // It would fail again: the next region may not.
+                given_up[victim.region] = true;
                 add(&self.counters.failures, 1);
                 inner.note_purge_failure(&error);
             }
@@ -191,7 +230,7 @@ impl Shared {
                 continue;
             }
             let event = PurgeEvent {
-                region: Region { inner: inner.clone() },
+                region: Region::handle(inner.clone()),
                 range: victim.first * page_size()..victim.end * page_size(),
                 freed: taken.bytes,
             };
@@ -200,8 +239,14 @@ impl Shared {
             add(&self.counters.purges, 1);
             add(&self.counters.purged_pages, taken.pages);
             add(&self.counters.freed_bytes, taken.bytes);
+            for counter in counters.iter().filter_map(Weak::upgrade) {
+                thread::wake(&counter);
+            }
             for listener in &listeners {
-                listener(&event);
+                // Other regions wait to be purged, whatever happens to this one's owner.
+                if catch_unwind(AssertUnwindSafe(|| listener(&event))).is_err() {
+                    add(&self.counters.listener_panics, 1);
+                }
             }
         }
         freed

@@ -58,6 +58,11 @@ impl Lookout {
         reading
     }
 
+    /// Whether processes were stalled at the last reading.
+    pub(super) fn is_stalled(&self) -> bool {
+        self.reading.stalled
+    }
+
     /// When to look again.
     pub(super) fn next_look(&self, policy: &Policy) -> Duration {
         let reserve = |limit| policy.reserve_for(limit);

@@ -41,6 +41,8 @@ metrics! {
     freed_bytes,
     /// Purges that failed: another process kept the lock, no descriptor was free, `/proc` is missing.
     failures,
+    /// Listeners that panicked.
+    listener_panics,
     /// Threads that it started.
     threads,
 }

@@ -22,7 +22,6 @@ mod engine;
 mod lookout;
 mod metrics;
 mod policy;
-mod presence;
 pub mod pressure;
 mod thread;
 mod victims;
@@ -42,7 +41,6 @@ pub use policy::Policy;
 
 pub(crate) use self::engine::watch;
 use self::engine::{BACK_OFF, Shared, State, Turn, lock};
-pub(crate) use self::presence::Presence;
 pub(crate) use self::victims::any_unpinned;
 use crate::sys::fork;
 use crate::{Error, Region, Result};
@@ -132,22 +130,26 @@ impl Reclaimer {
     }
 
     /// Calls `listener` after each purge by this reclaimer, in the thread that purged. It may use regions and this
-    /// reclaimer, and should be quick: memory is short.
+    /// reclaimer, and should be quick: memory is short. It is called for as long as the reclaimer lives.
     pub fn on_purge(&self, listener: impl Fn(&PurgeEvent) + Send + Sync + 'static) {
         self.with(|state| state.listeners.push(Arc::new(listener)));
     }
 
     /// An eventfd that becomes readable after purges by this reclaimer, for event loops; reading it gives how many there
-    /// were.
+    /// were. It counts until the last clone is dropped.
     ///
     /// # Errors
     /// [`Error::System`] when there is no free descriptor.
-    pub fn purge_events(&self) -> Result<OwnedFd> {
-        let events = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
-            .map_err(Error::system("make eventfd"))?;
-        let counter =
-            events.try_clone().map_err(|source| Error::System { operation: "make eventfd", source })?;
-        self.on_purge(move |_| thread::wake(&counter));
+    pub fn purge_events(&self) -> Result<Arc<OwnedFd>> {
+        let events = Arc::new(
+            eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+                .map_err(Error::system("make eventfd"))?,
+        );
+        let counter = Arc::downgrade(&events);
+        self.with(|state| {
+            state.counters.retain(|counter| counter.strong_count() > 0);
+            state.counters.push(counter);
+        });
         Ok(events)
     }
 

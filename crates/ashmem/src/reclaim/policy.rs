@@ -61,7 +61,7 @@ impl Policy {
         self
     }
 
-    /// Keeps this many bytes available below every limit, instead of a share of it.
+    /// Keeps this many bytes available below every limit, instead of a share of it; half of a limit at the most.
     #[must_use]
     pub fn reserve(mut self, bytes: u64) -> Policy {
         self.reserve = Reserve::Fixed(bytes);
@@ -81,7 +81,7 @@ impl Policy {
     pub fn reserve_for(&self, limit: u64) -> u64 {
         match self.reserve {
             Reserve::Proportional => (limit / 8).clamp((8 * MIB).min(limit / 4), 512 * MIB),
-            Reserve::Fixed(bytes) => bytes,
+            Reserve::Fixed(bytes) => bytes.min(limit / 2),
         }
     }
 }
@@ -98,6 +98,7 @@ mod tests {
         assert_eq!(policy.reserve_for(32 * MIB), 8 * MIB);
         assert_eq!(policy.reserve_for(256 * MIB), 32 * MIB);
         assert_eq!(policy.reserve_for(u64::MAX), 512 * MIB);
-        assert_eq!(policy.reserve(7).reserve_for(u64::MAX), 7);
+        let policy = policy.reserve(7);
+        assert_eq!((policy.reserve_for(u64::MAX), policy.reserve_for(10)), (7, 5));
     }
 }

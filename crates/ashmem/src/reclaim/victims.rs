@@ -1,14 +1,13 @@
 //! Whose turn it is: the runs of unpinned pages of all watched regions, oldest unpin first.
 
 use std::collections::BinaryHeap;
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
-use super::Presence;
-use crate::control::Control;
 use crate::page::page_size;
+use crate::presence::Presence;
 use crate::region::Inner;
-use crate::state::{PAGES_PER_WORD, States};
+use crate::state::{PAGES_PER_WORD, Span, States};
 use crate::sync::Ordering;
 use crate::{Result, purger};
 
@@ -42,19 +41,15 @@ pub(crate) fn scan(regions: &[Arc<Inner>]) -> Scan {
     let mut oldest = BinaryHeap::new();
     let mut scan = Scan::default();
     for (region, inner) in regions.iter().enumerate() {
-        if inner.is_unpurgeable() {
-            continue;
-        }
-        let Some(control) = inner.known_control() else { continue };
-        let each = |pages: Range<u64>, stamp| {
+        unpinned_runs(inner, |pages, stamp| {
             scan.pages += pages.end - pages.start;
             oldest.push(Victim { stamp, region, first: pages.start, end: pages.end });
             if oldest.len() > MOST {
                 oldest.pop();
                 scan.truncated = true;
             }
-        };
-        unpinned_runs(control, each);
+            ControlFlow::Continue(())
+        });
     }
     scan.oldest = oldest.into_sorted_vec();
     scan
@@ -63,9 +58,10 @@ pub(crate) fn scan(regions: &[Arc<Inner>]) -> Scan {
 /// Whether a region has an unpinned page.
 pub(crate) fn any_unpinned(inner: &Inner) -> bool {
     let mut any = false;
-    if let Some(control) = inner.known_control().filter(|_| !inner.is_unpurgeable()) {
-        unpinned_runs(control, |_, _| any = true);
-    }
+    unpinned_runs(inner, |_, _| {
+        any = true;
+        ControlFlow::Break(())
+    });
     any
 }
 
@@ -73,9 +69,12 @@ pub(crate) fn any_unpinned(inner: &Inner) -> bool {
 pub(crate) fn resident(inner: &Inner) -> Result<u64> {
     let Some(control) = inner.known_control() else { return Ok(0) };
     let mut runs: Vec<Range<u64>> = Vec::new();
-    unpinned_runs(control, |pages, _| match runs.last_mut() {
-        Some(run) if run.end == pages.start => run.end = pages.end,
-        _ => runs.push(pages),
+    unpinned_runs(inner, |pages, _| {
+        match runs.last_mut() {
+            Some(run) if run.end == pages.start => run.end = pages.end,
+            _ => runs.push(pages),
+        }
+        ControlFlow::Continue(())
     });
     let unpinned: u64 = runs.iter().map(|run| run.end - run.start).sum();
     let (all, present) = (control.layout().pages() * page_size(), inner.resident()?);
@@ -88,46 +87,54 @@ pub(crate) fn resident(inner: &Inner) -> Result<u64> {
     }
 }
 
-/// Calls `each` with every run of unpinned pages that have one stamp.
-fn unpinned_runs(control: &Control, mut each: impl FnMut(Range<u64>, u64)) {
+/// Calls `each` with the runs of unpinned pages that have one stamp, in order, until it breaks off.
+fn unpinned_runs(inner: &Inner, mut each: impl FnMut(Range<u64>, u64) -> ControlFlow<()>) {
+    let Some(control) = inner.known_control().filter(|_| !inner.is_unpurgeable()) else { return };
     let table = control.table();
     let area = table.area.load();
+    let area_stamp = table.area.stamp.load(Ordering::Relaxed);
     if !area.is_dirty() {
         if area.base() == States::UNPINNED {
-            each(0..table.pages, table.area.stamp.load(Ordering::Relaxed));
+            let _ = each(0..table.pages, area_stamp);
         }
         return;
     }
-    let present = Presence::of(control);
+    let present = Presence::of(inner, control);
     let mut run: Option<(Range<u64>, u64)> = None;
-    for (index, select) in table.select(0..table.pages) {
-        let here = present.word(index);
-        let unpinned = if here {
-            match table.read_word(index) {
-                Ok((_, _, states)) => states.unpinned().and(select),
-                Err(_) => return,
+    let mut add = |pages: Range<u64>, stamp| match &mut run {
+        Some((before, of)) if before.end == pages.start && *of == stamp => {
+            before.end = pages.end;
+            ControlFlow::Continue(())
+        }
+        _ => match run.replace((pages, stamp)) {
+            Some((pages, stamp)) => each(pages, stamp),
+            None => ControlFlow::Continue(()),
+        },
+    };
+    for span in table.spans(0..table.pages, &|word| present.absent_words(word)) {
+        let (index, unpinned) = match span {
+            Span::Untouched(pages) => {
+                if area.base() == States::UNPINNED && add(pages, area_stamp).is_break() {
+                    return;
+                }
+                continue;
             }
-        } else {
-            area.base().unpinned().and(select)
+            Span::Word(index, select) => match table.read_word(index) {
+                Ok((_, _, states)) => (index, states.unpinned().and(select)),
+                Err(_) => return,
+            },
         };
         let base = index as u64 * PAGES_PER_WORD;
+        let has_page_stamps = !unpinned.is_empty() && present.has_page_stamps(index);
         for page in unpinned.iter() {
-            let stamp = match here {
-                true => table.stamp_of(index, page, present.page_stamps(index)),
-                false => table.area.stamp.load(Ordering::Relaxed),
-            };
+            let stamp = table.stamp_of(index, page, has_page_stamps);
             let page = base + u64::from(page);
-            match &mut run {
-                Some((pages, of)) if pages.end == page && *of == stamp => pages.end += 1,
-                _ => {
-                    if let Some((pages, stamp)) = run.replace((page..page + 1, stamp)) {
-                        each(pages, stamp);
-                    }
-                }
+            if add(page..page + 1, stamp).is_break() {
+                return;
             }
         }
     }
     if let Some((pages, stamp)) = run {
-        each(pages, stamp);
+        let _ = each(pages, stamp);
     }
 }

@@ -179,6 +179,37 @@ mod tests {
     }
 
     #[test]
+    fn a_mark_forged_later_is_refused_and_seals_nothing() {
+        let page = crate::page_size();
+        let fd = raw_memfd(Layout::new(32 * page).file_size());
+        let region = Region::from_fd(fd.try_clone().expect("a duplicate")).expect("a plain region");
+        memfd::set_control_mark(fd.as_fd()).expect("the owner may");
+        assert!(matches!(region.unpin(..), Err(Error::NotARegion { .. })));
+        memfd::set_size(fd.as_fd(), page).expect("not sealed");
+        assert!(matches!(region.map(), Err(Error::NotARegion { .. })));
+        assert!(region.freeze().is_err());
+    }
+
+    /// The states that a process leaves that is killed while it appends.
+    #[test]
+    fn an_append_that_was_cut_short_is_finished() {
+        let size = 40 * crate::page_size() - 7;
+        let grown = Layout::new(size).file_size();
+        for seals in [SealFlags::empty(), SealFlags::SHRINK | SealFlags::GROW] {
+            let region = Region::create("append", size).expect("a region");
+            region.map().expect("mapped").write_at(size - 1, b"x").expect("written");
+            memfd::set_size(region.as_fd(), grown).expect("not sealed against growing");
+            memfd::add_seals(region.as_fd(), seals).expect("sealed");
+            assert_eq!(region.pin(..).expect("nobody can have unpinned it"), Contents::Intact);
+            region.unpin(..).expect("finished");
+            let received = Region::from_fd(region.share_read_write().expect("reopened")).expect("a region");
+            assert_eq!(received.size(), size);
+            assert_eq!(received.pin(..).expect("pinned"), Contents::Intact);
+            assert_eq!(received.map().expect("mapped").read_vec(size - 1, 1).expect("read"), b"x");
+        }
+    }
+
+    #[test]
     fn a_shrunken_or_unsealable_file_is_not_mapped() {
         let fd = raw_memfd(8192);
         let region = Region::from_fd(fd.try_clone().expect("a duplicate")).expect("a region");

@@ -85,16 +85,16 @@ impl Region {
         if let Err(source) = self.seal_against_shrinking() {
             return fail(self, source);
         }
-        let mut inner = match Arc::try_unwrap(self.inner) {
+        let mut inner = match self.into_inner() {
             Ok(inner) => inner,
-            Err(inner) => {
+            Err(region) => {
                 let busy = Error::system("freeze region with other clones")(Errno::BUSY);
-                return fail(Region { inner }, busy);
+                return fail(region, busy);
             }
         };
         // Our own mapping of the control block would be in the way.
         inner.control.take();
-        let seals = SealFlags::WRITE | SealFlags::GROW;
+        let seals = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK;
         let sealed =
             memfd::add_seals(inner.fd(), seals).map_err(Error::system("seal region against writing"));
         let mapped = sealed.and_then(|()| map(inner.fd(), inner.size));
@@ -103,7 +103,7 @@ impl Region {
             Err(source) => {
                 // The reclaimer knew the old allocation.
                 inner.watched.store(false, Ordering::SeqCst);
-                fail(Region { inner: Arc::new(inner) }, source)
+                fail(Region::handle(Arc::new(inner)), source)
             }
         }
     }
@@ -122,7 +122,7 @@ impl Frozen {
             return Err(Error::NotARegion { reason: "it is not frozen" });
         }
         let purged = match region.inner.control()? {
-            Some(control) => purged(control)?,
+            Some(control) => purged(&region, control)?,
             None => false,
         };
         if purged {
@@ -139,8 +139,9 @@ impl Frozen {
     }
 }
 
-fn purged(control: &Control) -> Result<bool> {
-    Ok(control.table().counts(0..control.layout().pages())?.purged > 0)
+fn purged(region: &Region, control: &Control) -> Result<bool> {
+    let counts = region.inner.counts(control, 0..control.layout().pages())?;
+    Ok(counts.purged + counts.purging > 0)
 }
 
 fn map(fd: BorrowedFd<'_>, size: u64) -> Result<(RawMap, usize)> {

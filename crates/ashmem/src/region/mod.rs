@@ -10,16 +10,17 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 pub use freeze::{FreezeError, Frozen};
 pub use options::RegionOptions;
 pub use pins::{Contents, PinStatus, Stats};
 
 use crate::control::{Control, Layout};
-use crate::page::page_align;
+use crate::page::{page_align, page_size};
+use crate::presence::Presence;
 use crate::reclaim::Reclaimer;
 use crate::sys::{fork, memfd};
 use crate::{Error, MapOptions, Mapping, Result};
@@ -36,7 +37,7 @@ pub const NAME_MAX: usize = 249;
 /// [`std::pin`].)
 ///
 /// Cloning is cheap and gives the same region; it lives, in this process, until the last clone is dropped. Mappings made
-/// before stay valid.
+/// before stay valid, but nobody in this process reclaims its unpinned pages any more.
 ///
 /// Stands for a descriptor of `/dev/ashmem`, or of `ashmem_create_region` in libcutils.
 ///
@@ -56,7 +57,6 @@ pub const NAME_MAX: usize = 249;
 /// }
 /// # Ok::<(), ashmem::Error>(())
 /// ```
-#[derive(Clone)]
 pub struct Region {
     pub(crate) inner: Arc<Inner>,
 }
@@ -64,6 +64,8 @@ pub struct Region {
 /// What the clones of a region, and the reclaimer that watches it, have in common.
 pub(crate) struct Inner {
     fd: OwnedFd,
+    /// Clones that the program has. A reclaimer that looks at the region holds the allocation, too.
+    handles: AtomicUsize,
     size: u64,
     name: OnceLock<Vec<u8>>,
     control: OnceLock<Control>,
@@ -97,6 +99,7 @@ impl Region {
     fn new(fd: OwnedFd, size: u64, name: Option<Vec<u8>>, reclaimer: Option<Reclaimer>) -> Region {
         let inner = Inner {
             fd,
+            handles: AtomicUsize::new(0),
             size,
             name: name.map_or_else(OnceLock::new, OnceLock::from),
             control: OnceLock::new(),
@@ -105,7 +108,7 @@ impl Region {
             watched: AtomicBool::new(false),
             reclaimer,
         };
-        Region { inner: Arc::new(inner) }
+        Region::handle(Arc::new(inner))
     }
 
     /// Size in bytes, exactly as it was asked for.
@@ -167,24 +170,52 @@ impl Region {
     /// # Errors
     /// [`Error::System`] when there is no free descriptor for a duplicate.
     pub fn into_fd(self) -> Result<OwnedFd> {
-        match Arc::try_unwrap(self.inner) {
+        match self.into_inner() {
             Ok(inner) => Ok(inner.fd),
             Err(shared) => shared
+                .inner
                 .fd
                 .try_clone()
                 .map_err(|source| Error::System { operation: "duplicate descriptor", source }),
         }
     }
 
-    /// The path that opens this region again from any process that may look into this one
-    /// (`/proc/PID/fd/N`, `proc(5)`).
-    #[must_use]
-    pub fn proc_path(&self) -> std::path::PathBuf {
-        use std::os::fd::AsRawFd;
-        Path::new("/proc")
-            .join(std::process::id().to_string())
-            .join("fd")
-            .join(self.as_fd().as_raw_fd().to_string())
+    /// A handle for the program on what a reclaimer or a clone holds.
+    pub(crate) fn handle(inner: Arc<Inner>) -> Region {
+        inner.handles.fetch_add(1, Ordering::Relaxed);
+        Region { inner }
+    }
+
+    /// The insides, if this is the last handle. Waits for a reclaimer that is looking at the region just now.
+    fn into_inner(self) -> Result<Inner, Region> {
+        if self.inner.handles.load(Ordering::Acquire) > 1 {
+            return Err(self);
+        }
+        let mut inner = self.inner.clone();
+        drop(self);
+        loop {
+            match Arc::try_unwrap(inner) {
+                Ok(inner) => return Ok(inner),
+                // A listener of the reclaimer may have taken a handle in the meantime.
+                Err(shared) if shared.handles.load(Ordering::Acquire) > 0 => {
+                    return Err(Region::handle(shared));
+                }
+                Err(shared) => inner = shared,
+            }
+            std::thread::sleep(Duration::from_micros(100));
+        }
+    }
+}
+
+impl Clone for Region {
+    fn clone(&self) -> Region {
+        Region::handle(self.inner.clone())
+    }
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        self.inner.handles.fetch_sub(1, Ordering::Release);
     }
 }
 
@@ -213,13 +244,18 @@ impl Inner {
             return Ok(Some(control));
         }
         let Some(opened) = Control::open(self.fd(), self.size)? else { return Ok(None) };
+        self.mark_sealed_against_shrinking();
         // A child of fork must not find it being set.
         let _section = fork::section();
         Ok(Some(self.control.get_or_init(|| opened)))
     }
 
     pub(crate) fn resident(&self) -> Result<u64> {
-        let control = self.control()?.map_or(0, Control::resident);
+        // Without `/proc` it counts as if all of a small block were there.
+        let control = self.control()?.map_or(0, |control| {
+            let length = control.layout().control_len();
+            Presence::of(self, control).bytes().unwrap_or(page_size().min(length))
+        });
         let data = self.status()?.allocated.saturating_sub(control);
         Ok(data.min(page_align(self.size)))
     }

@@ -63,7 +63,7 @@ impl RegionOptions {
         self
     }
 
-    /// Allocates all memory now, so that no later access can run out of it.
+    /// Allocates the memory of all data now, so that no later access to it can run out of memory.
     #[must_use]
     pub fn populate(mut self) -> RegionOptions {
         self.populate = true;

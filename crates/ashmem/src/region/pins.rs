@@ -1,14 +1,15 @@
 //! Pin, unpin, purge and what can be asked about them.
 
-use std::ops::RangeBounds;
+use std::ops::{Range, RangeBounds};
 use std::sync::atomic::Ordering;
 
 use rustix::fs::SealFlags;
 
 use super::{Inner, Region};
 use crate::control::Control;
+use crate::presence::Presence;
 use crate::purger::{self, PinWait};
-use crate::state::{self, Walked};
+use crate::state::{self, CHUNK_PAGES, Counts, Walked};
 use crate::sys::memfd;
 use crate::{Error, Freed, PageRange, Result, page_size, reclaim};
 
@@ -131,7 +132,7 @@ impl Region {
     pub fn pin_status(&self, range: impl RangeBounds<u64>) -> Result<PinStatus> {
         let range = PageRange::new(range, self.size())?;
         let Some(control) = self.inner.control()? else { return Ok(PinStatus::Pinned) };
-        let unpinned = control.table().is_unpinned(range.first()..range.end())?;
+        let unpinned = self.inner.is_unpinned(control, range.first()..range.end())?;
         Ok(if unpinned { PinStatus::Unpinned } else { PinStatus::Pinned })
     }
 
@@ -145,10 +146,10 @@ impl Region {
         let Some(control) = self.inner.control()? else {
             return Ok(Stats { pinned_pages: pages, resident_bytes, ..Stats::default() });
         };
-        let counts = control.table().counts(0..pages)?;
+        let counts = self.inner.counts(control, 0..pages)?;
         Ok(Stats {
             pinned_pages: counts.pinned,
-            unpinned_pages: counts.unpinned,
+            unpinned_pages: counts.unpinned + counts.purging,
             purged_pages: counts.purged,
             resident_bytes,
         })
@@ -163,7 +164,7 @@ impl Region {
         let Some(control) = self.inner.control()? else { return Ok(0) };
         let pages = 0..control.layout().pages();
         let mut freed = Freed::default();
-        purger::purge(&self.inner, control, pages, u64::MAX, purger::LOCK_PATIENCE, &mut freed)?;
+        purger::purge(&self.inner, control, pages, u64::MAX, &|_| true, purger::LOCK_PATIENCE, &mut freed)?;
         Ok(freed.pages * page_size())
     }
 }
@@ -191,10 +192,29 @@ impl Inner {
         Ok(())
     }
 
+    pub(crate) fn counts(&self, control: &Control, pages: Range<u64>) -> Result<Counts> {
+        let table = control.table();
+        if !table.area.load().is_dirty() {
+            return Ok(table.counts(pages, &|_| None)?);
+        }
+        let present = Presence::of(self, control);
+        Ok(table.counts(pages, &|word| present.absent_words(word))?)
+    }
+
+    fn is_unpinned(&self, control: &Control, pages: Range<u64>) -> Result<bool> {
+        let table = control.table();
+        // A few words are cheaper to read than to ask about.
+        if pages.end - pages.start <= CHUNK_PAGES || !table.area.load().is_dirty() {
+            return Ok(table.is_unpinned(pages, &|_| None)?);
+        }
+        let present = Presence::of(self, control);
+        Ok(table.is_unpinned(pages, &|word| present.absent_words(word))?)
+    }
+
     /// A purger that died left its mark, which makes whole-region operations slow until somebody clears it.
     fn after_walk(&self, control: &Control, walked: Walked) {
         if walked.purging {
-            purger::recover(self, control);
+            purger::recover(self, control, false);
         }
     }
 
@@ -209,9 +229,9 @@ impl Inner {
         if !seals.intersects(SealFlags::WRITE | SealFlags::FUTURE_WRITE) {
             return Err(Error::ReadOnly { operation: "pin" });
         }
-        // Holes cannot be punched any more: what is there stays.
-        let counts = control.table().counts(range.first()..range.end())?;
-        Ok(Contents::from_purged(counts.purged > 0))
+        // Holes cannot be punched any more: what is there stays. Of pages that somebody was purging when it was sealed nobody knows.
+        let counts = self.counts(control, range.first()..range.end())?;
+        Ok(Contents::from_purged(counts.purged + counts.purging > 0))
     }
 
     /// The control block, writable; appended if there is none.
@@ -224,7 +244,7 @@ impl Inner {
             Some(control) => control,
             None => {
                 purger::append(self)?;
-                self.mark_sealed_against_shrinking();
+
                 self.control()?.ok_or(Error::NotARegion { reason: "the control block went away" })?
             }
         };

@@ -53,7 +53,7 @@ impl Region {
     /// What a pin does that meets a page being purged: finish for a dead purger, or let the live one go on.
     fn wait(&self) -> Result<(), Corrupt> {
         if let Ok(_lock) = self.purge_lock.try_lock() {
-            self.table().recover(|pages| self.punch(pages.start, pages.end));
+            self.table().recover(&|_| None, |pages| self.punch(pages.start, pages.end));
         }
         thread::yield_now();
         Ok(())
@@ -69,7 +69,7 @@ impl Region {
         let _lock = self.purge_lock.lock().expect("no panic");
         let table = self.table();
         if table.needs_recovery() {
-            table.recover(|pages| self.punch(pages.start, pages.end));
+            table.recover(&|_| None, |pages| self.punch(pages.start, pages.end));
         }
         let all = 0..self.contents.len() as u64;
         let punch = |pages: std::ops::Range<u64>| {

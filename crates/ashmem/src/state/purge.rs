@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::table::{Absent, Span};
 use super::{Corrupt, PAGES_PER_WORD, Select, States, Table};
 use crate::sync::Ordering;
 
@@ -84,10 +85,12 @@ impl Table<'_> {
 
     /// Finishes what a dead purger began: its pages may or may not be gone, so they go now. Returns how many.
     ///
-    /// `punch` may fail; the pages are "purged" all the same, as some of them may be. Corrupt words are passed over.
-    pub(crate) fn recover(&self, mut punch: impl FnMut(Range<u64>)) -> u64 {
+    /// `punch` may fail; the pages are "purged" all the same, as some of them may be. Corrupt words are passed over, and those that were never
+    /// written (`absent`, as for [`Self::spans`]).
+    pub(crate) fn recover(&self, absent: Absent<'_>, mut punch: impl FnMut(Range<u64>)) -> u64 {
         let mut taken = 0;
-        for (index, select) in self.select(0..self.pages) {
+        for span in self.spans(0..self.pages, absent) {
+            let Span::Word(index, select) = span else { continue };
             let Ok((_, _, states)) = self.read_word(index) else { continue };
             let left = states.purging().and(select);
             if left.is_empty() {

@@ -74,10 +74,10 @@ impl Table<'_> {
     #[inline]
     fn write_pair(&self, pair: &Pair, states: [States; 2]) -> bool {
         let generation = pair.area.generation();
-        let new = states.map(|states| PageWord::new(generation, states));
-        if new == pair.words {
+        if pair.states() == Some(states) {
             return true;
         }
+        let new = states.map(|states| PageWord::new(generation, states));
         let at = slot(pair.index);
         self.make_dirty(pair.area)
             && sync::swap_pair(&self.slots[at..at + 2], pair.words.map(|word| word.0), new.map(|word| word.0))

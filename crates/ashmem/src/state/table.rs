@@ -11,12 +11,24 @@ use crate::sync::{AtomicU64, Ordering};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Corrupt;
 
-/// How many pages are in which state. Pages that are being purged count as unpinned.
+/// How many pages are in which state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
     pub(crate) pinned: u64,
     pub(crate) unpinned: u64,
+    pub(crate) purging: u64,
     pub(crate) purged: u64,
+}
+
+/// Knows words that were never written: [`Table::spans`].
+pub(crate) type Absent<'s> = &'s dyn Fn(usize) -> Option<usize>;
+
+/// A part of the pages that an operation is about.
+pub(crate) enum Span {
+    /// Pages of one word.
+    Word(usize, Select),
+    /// Pages in the base state, whose words were never written.
+    Untouched(Range<u64>),
 }
 
 /// What a whole-region operation found.
@@ -58,6 +70,11 @@ pub(crate) struct Table<'a> {
 #[inline]
 pub(crate) fn slot(index: usize) -> usize {
     index / GROUP * 2 * GROUP + index % GROUP
+}
+
+/// The first word of the group that holds a slot.
+pub(crate) fn word_at(slot: u64) -> u64 {
+    slot / (2 * GROUP as u64) * GROUP as u64
 }
 
 /// How many slots the words of `pages` pages need.
@@ -271,41 +288,76 @@ impl Table<'_> {
         }
     }
 
-    /// Whether one of the pages is not pinned.
-    pub(crate) fn is_unpinned(&self, pages: Range<u64>) -> Result<bool, Corrupt> {
+    /// Whether one of the pages is not pinned. `absent` as for [`Self::spans`].
+    pub(crate) fn is_unpinned(&self, pages: Range<u64>, absent: Absent<'_>) -> Result<bool, Corrupt> {
         let area = self.area.load();
         if !area.is_dirty() {
             return Ok(area.base() == States::UNPINNED);
         }
-        for (index, select) in self.select(pages) {
-            let (_, _, states) = self.read_word(index)?;
-            if states.pinned().and(select) != select {
+        for span in self.spans(pages, absent) {
+            let unpinned = match span {
+                Span::Word(index, select) => self.read_word(index)?.2.pinned().and(select) != select,
+                Span::Untouched(_) => area.base() == States::UNPINNED,
+            };
+            if unpinned {
                 return Ok(true);
             }
         }
         Ok(false)
     }
 
-    /// Counts the states of some pages.
-    pub(crate) fn counts(&self, pages: Range<u64>) -> Result<Counts, Corrupt> {
+    /// Counts the states of some pages. `absent` as for [`Self::spans`].
+    pub(crate) fn counts(&self, pages: Range<u64>, absent: Absent<'_>) -> Result<Counts, Corrupt> {
         let area = self.area.load();
         let mut counts = Counts::default();
+        let add_base = |counts: &mut Counts, pages: Range<u64>| match area.base() {
+            States::UNPINNED => counts.unpinned += pages.end - pages.start,
+            _ => counts.pinned += pages.end - pages.start,
+        };
         if !area.is_dirty() {
-            let all = pages.end - pages.start;
-            match area.base() {
-                States::UNPINNED => counts.unpinned = all,
-                _ => counts.pinned = all,
-            }
+            add_base(&mut counts, pages);
             return Ok(counts);
         }
-        for (index, select) in self.select(pages) {
+        for span in self.spans(pages, absent) {
+            let (index, select) = match span {
+                Span::Word(index, select) => (index, select),
+                Span::Untouched(pages) => {
+                    add_base(&mut counts, pages);
+                    continue;
+                }
+            };
             let (_, _, states) = self.read_word(index)?;
             counts.pinned += u64::from(states.pinned().and(select).len());
             counts.purged += u64::from(states.purged().and(select).len());
             counts.unpinned += u64::from(states.unpinned().and(select).len());
-            counts.unpinned += u64::from(states.purging().and(select).len());
+            counts.purging += u64::from(states.purging().and(select).len());
         }
         Ok(counts)
+    }
+
+    /// As [`Self::select`], but passes over words that were never written: for one of those `absent` gives the index of
+    /// the first one behind it that may have been.
+    pub(crate) fn spans<'s>(
+        &self,
+        pages: Range<u64>,
+        absent: Absent<'s>,
+    ) -> impl Iterator<Item = Span> + use<'s> {
+        let (mut next, end) = (pages.start, pages.end.min(self.pages));
+        std::iter::from_fn(move || {
+            if next >= end {
+                return None;
+            }
+            let word = next / PAGES_PER_WORD;
+            if let Some(after) = absent(word as usize) {
+                let start = next;
+                next = (after as u64).saturating_mul(PAGES_PER_WORD).min(end);
+                return Some(Span::Untouched(start..next));
+            }
+            let base = word * PAGES_PER_WORD;
+            let from = (next - base) as u32;
+            next = (base + PAGES_PER_WORD).min(end);
+            Some(Span::Word(word as usize, Select::pages(from, (next - base) as u32)))
+        })
     }
 
     /// The words that hold `pages`, each with the pages of it that are meant.

@@ -1,6 +1,7 @@
 //! memfd: making, sealing, looking at, punching holes.
 
 use std::ffi::CStr;
+use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -104,21 +105,29 @@ pub(crate) fn punch(fd: BorrowedFd<'_>, start: u64, len: u64) -> Result<(), Errn
     retry(|| rustix::fs::fallocate(fd, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, start, len))
 }
 
-/// Bytes of `start..end` that are in memory or swap. Moves the descriptor's file position.
-pub(crate) fn present(fd: BorrowedFd<'_>, start: u64, end: u64) -> Result<u64, Errno> {
+/// Calls `each` for every stretch of `start..end` (bytes) that is in memory or swap, in order. Moves the descriptor's file
+/// position.
+pub(crate) fn each_extent(
+    fd: BorrowedFd<'_>,
+    start: u64,
+    end: u64,
+    mut each: impl FnMut(Range<u64>),
+) -> Result<(), Errno> {
     let seek = |to| match rustix::fs::seek(fd, to) {
         Ok(place) => Ok(place.min(end)),
         // There is nothing more.
         Err(Errno::NXIO) => Ok(end),
         Err(errno) => Err(errno),
     };
-    let (mut present, mut place) = (0, start);
+    let mut place = start;
     while place < end {
         let data = seek(SeekFrom::Data(place))?;
         place = seek(SeekFrom::Hole(data))?;
-        present += place - data;
+        if place > data {
+            each(data..place);
+        }
     }
-    Ok(present)
+    Ok(())
 }
 
 fn retry(mut call: impl FnMut() -> Result<(), Errno>) -> Result<(), Errno> {

@@ -26,15 +26,15 @@ pub(crate) fn swap_pair(pair: &[AtomicU64], old: [u64; 2], new: [u64; 2]) -> boo
         let swapped: u8;
         // SAFETY: both words are valid, aligned to 16 bytes together, and writable through a shared reference, being atomic; the
         // processor has the instruction, which is one locked access to all 16 bytes, atomic with those to 8 of them. The
-        // register rbx is reserved, so it is put back.
+        // register rbx cannot be named but may be chosen for an operand, and is put back: so the address has a register by name.
         unsafe {
             std::arch::asm!(
                 "xchg {low}, rbx",
-                "lock cmpxchg16b xmmword ptr [{place}]",
+                "lock cmpxchg16b xmmword ptr [rdi]",
                 "mov rbx, {low}",
                 "sete {swapped}",
                 low = inout(reg) new[0] => _,
-                place = in(reg) place,
+                in("rdi") place,
                 swapped = out(reg_byte) swapped,
                 inout("rax") old[0] => _,
                 inout("rdx") old[1] => _,

@@ -1,0 +1,79 @@
+//! Which parts of a control block were ever written.
+
+use std::ops::Range;
+use std::os::fd::AsFd;
+
+use crate::control::Control;
+use crate::page::page_size;
+use crate::region::Inner;
+use crate::state::{PAGES_PER_WORD, slot, word_at};
+use crate::sys::{fork, memfd};
+
+/// The parts of a control block that took up memory or swap a moment ago. The rest is zeros, and reading it would allocate
+/// it: for a large region that is hardly used, that takes longer and more memory than it is worth, just when memory is short.
+pub(crate) struct Presence {
+    /// In bytes from the start of the block, in order; `None` when nobody can tell.
+    extents: Option<Vec<Range<u64>>>,
+    slots: usize,
+}
+
+impl Presence {
+    /// Looks; without `/proc`, and for a block of one page, everything counts as written.
+    pub(crate) fn of(region: &Inner, control: &Control) -> Presence {
+        if control.layout().control_len() <= page_size() {
+            return Presence { extents: None, slots: control.table().slots.len() };
+        }
+        let _section = fork::section();
+        Presence::within_section(region, control)
+    }
+
+    /// As `of`, for who has a section open.
+    pub(crate) fn within_section(region: &Inner, control: &Control) -> Presence {
+        Presence {
+            extents: extents(region, control.layout().control_len()),
+            slots: control.table().slots.len(),
+        }
+    }
+
+    /// The end of the stretch of unwritten bytes at `byte`, or `None` when it was written.
+    fn absent_until(&self, byte: u64) -> Option<u64> {
+        let extents = self.extents.as_ref()?;
+        let next = extents.partition_point(|extent| extent.end <= byte);
+        match extents.get(next) {
+            Some(extent) if extent.start <= byte => None,
+            Some(extent) => Some(extent.start),
+            None => Some(u64::MAX),
+        }
+    }
+
+    /// For a word that was never written, the index of the first one behind it that may have been.
+    pub(crate) fn absent_words(&self, index: usize) -> Option<usize> {
+        let end = self.absent_until(Control::place(slot(index)) as u64)?;
+        let slots = (end - Control::place(0) as u64) / size_of::<u64>() as u64;
+        Some(usize::try_from(word_at(slots)).unwrap_or(usize::MAX).max(index + 1))
+    }
+
+    /// Whether the page stamps of a word may have been written.
+    pub(crate) fn has_page_stamps(&self, index: usize) -> bool {
+        let first = self.slots + index * PAGES_PER_WORD as usize;
+        let last = first + PAGES_PER_WORD as usize - 1;
+        [first, last].iter().any(|stamp| self.absent_until(Control::place(*stamp) as u64).is_none())
+    }
+
+    /// Bytes of the block in memory or swap; `None` when nobody can tell.
+    pub(crate) fn bytes(&self) -> Option<u64> {
+        self.extents.as_ref().map(|extents| extents.iter().map(|extent| extent.end - extent.start).sum())
+    }
+}
+
+fn extents(region: &Inner, length: u64) -> Option<Vec<Range<u64>>> {
+    let start = region.layout().control_start();
+    // Seeking moves the position, which a shared description would show to others.
+    let own = memfd::reopen(region.fd(), false).ok()?;
+    let mut extents = Vec::new();
+    memfd::each_extent(own.as_fd(), start, start + length, |extent| {
+        extents.push(extent.start - start..extent.end - start);
+    })
+    .ok()?;
+    Some(extents)
+}
