@@ -23,6 +23,13 @@ const CONTROL_MARK: Mode = Mode::SVTX;
 
 /// Words of the control block.
 const HEADER_WORDS: u64 = 16;
+
+/// Page words in a group, which their stamps follow.
+const GROUP: u64 = 4;
+
+fn slot(word: u64) -> u64 {
+    word / GROUP * 2 * GROUP + word % GROUP
+}
 const PLACES: [u64; 4] = [0, 1, 8, 9];
 const PAGES_PER_WORD: u64 = 16;
 
@@ -119,7 +126,7 @@ impl Peer {
     fn new(input: &Input) -> Peer {
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let fd = rustix::fs::memfd_create("hostile", flags).expect("a memfd");
-        let pages = u64::from(input.pages % 100) + 1;
+        let pages = u64::from(input.pages) * 4 + 1;
         let peer = Peer { fd, pages, short: u64::from(input.short) % page_size(), lied: Cell::new(false) };
         peer.resize(input.size);
         peer.forge(&input.contents);
@@ -137,7 +144,7 @@ impl Peer {
     }
 
     fn fitting(&self) -> u64 {
-        let control = (HEADER_WORDS + 2 * self.words() + self.pages) * 8;
+        let control = (HEADER_WORDS + self.words().div_ceil(GROUP) * 2 * GROUP + self.pages) * 8;
         let size = self.size();
         size.next_multiple_of(page_size()) + control.next_multiple_of(page_size()) + size % page_size()
     }
@@ -160,8 +167,8 @@ impl Peer {
             self.lied.set(true);
             let place = match forged.place {
                 Place::Header(index) => PLACES[usize::from(index) % PLACES.len()],
-                Place::Word(index) => HEADER_WORDS + u64::from(index) % self.words(),
-                Place::Stamp(index) => HEADER_WORDS + self.words() + u64::from(index),
+                Place::Word(index) => HEADER_WORDS + slot(u64::from(index) % self.words()),
+                Place::Stamp(index) => HEADER_WORDS + slot(u64::from(index) % self.words()) + GROUP,
                 Place::Any(place) => u64::from(place),
             };
             let value = match forged.value {

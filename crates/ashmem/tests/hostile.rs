@@ -261,7 +261,7 @@ fn hold_purge_lock(region: &Region) -> OwnedFd {
     // SAFETY: `flock` is a C structure of integers, for which all zeros is a value.
     let mut record: libc::flock = unsafe { std::mem::zeroed() };
     record.l_type = libc::F_WRLCK as libc::c_short;
-    record.l_start = (PAGES * page_size()) as i64;
+    record.l_start = region.size() as i64;
     record.l_len = 1;
     // SAFETY: `record` is a valid `struct flock`.
     let answer = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_OFD_SETLK, &raw const record) };
@@ -320,4 +320,23 @@ fn the_work_of_a_dead_purger_is_finished() {
     assert!(region.purge().expect("purged") >= (PAGES - 1) * page);
     assert_eq!(words[AREA].load(Ordering::SeqCst) & AREA_PURGING, 0);
     assert_eq!(region.pin(..).expect("pinned"), Contents::Purged);
+}
+
+/// A region whose purge lock somebody keeps costs one try a round, however many runs of pages it has.
+#[test]
+fn a_locked_region_does_not_keep_the_others_waiting() {
+    const RUNS: u64 = 1000;
+    let (reclaimer, page) = (idle(), page_size());
+    let options = Region::options().reclaimer(&reclaimer).populate();
+    let locked = options.create("locked", 2 * RUNS * page).expect("a region");
+    for run in 0..RUNS {
+        locked.unpin(2 * run * page..(2 * run + 1) * page).expect("unpinned");
+    }
+    let younger = options.create("younger", page).expect("a region");
+    younger.unpin(..).expect("unpinned");
+    let _lock = hold_purge_lock(&locked);
+    assert_eq!(reclaimer.purge_all().bytes, page);
+    assert_eq!(reclaimer.metrics().failures, 1);
+    assert_eq!(younger.pin(..).expect("pinned"), Contents::Purged);
+    assert_eq!(locked.pin(..).expect("pinned"), Contents::Intact);
 }
