@@ -213,7 +213,7 @@ pub(crate) fn recover(region: &Inner, control: &Control, thorough: bool) -> bool
 }
 
 fn finish(lock: &PurgeLock<'_>, region: &Inner, control: &Control) {
-    // No section may be opened here; looking without one is as good, as the lock's is open.
+    // The lock's section is open already.
     let present = Presence::within_section(region, control);
     control.table().recover(&|word| present.absent_words(word), |pages| {
         // Where a hole cannot be punched the pages count as purged all the same.

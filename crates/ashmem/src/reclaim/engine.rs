@@ -255,15 +255,18 @@ impl Shared {
     /// Ends the thread, unless something is unpinned after all: an unpin that saw its region watched has come before the
     /// look that follows, and one that comes after it finds the region unwatched.
     pub(super) fn retire(&self, turn: &mut Turn<'_>) -> bool {
-        let _section = fork::section();
-        let mut state = lock(&self.state);
-        let regions: Vec<_> = state.regions.values().filter_map(Weak::upgrade).collect();
+        let regions = self.regions();
         for inner in &regions {
             inner.watched.store(false, Ordering::SeqCst);
         }
         fence(Ordering::SeqCst);
-        if regions.iter().any(|inner| any_unpinned(inner)) {
-            for inner in &regions {
+        let unpinned = regions.iter().any(|inner| any_unpinned(inner));
+        let _section = fork::section();
+        let mut state = lock(&self.state);
+        // An unpin since then has found its region unwatched, and has put it in front of this thread again.
+        let watched = |inner: &Arc<Inner>| inner.watched.load(Ordering::SeqCst);
+        if unpinned || state.regions.values().filter_map(Weak::upgrade).any(|inner| watched(&inner)) {
+            for inner in state.regions.values().filter_map(Weak::upgrade) {
                 inner.watched.store(true, Ordering::SeqCst);
             }
             return false;

@@ -19,6 +19,18 @@ thread_local! {
 #[must_use = "the section ends when this is dropped"]
 pub(crate) struct Section(#[allow(dead_code, reason = "held for its drop")] RwLockReadGuard<'static, ()>);
 
+#[cfg(debug_assertions)]
+thread_local! {
+    static OPEN: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+#[cfg(debug_assertions)]
+impl Drop for Section {
+    fn drop(&mut self) {
+        let _ = OPEN.try_with(|open| open.set(false));
+    }
+}
+
 /// Opens a section; waits while another thread forks.
 pub(crate) fn section() -> Section {
     // Not a `Once`: a child of a fork in the middle of it would wait for ever. Installing twice does no harm.
@@ -29,6 +41,9 @@ pub(crate) fn section() -> Section {
             unsafe { libc::pthread_atfork(Some(before), Some(after_in_parent), Some(after_in_child)) };
         INSTALLED.store(answer == 0, Ordering::Release);
     }
+    #[cfg(debug_assertions)]
+    let _ =
+        OPEN.try_with(|open| assert!(!open.replace(true), "a fork section inside another: fork would hang"));
     Section(GATE.read().unwrap_or_else(PoisonError::into_inner))
 }
 
