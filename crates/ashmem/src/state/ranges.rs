@@ -48,7 +48,7 @@ impl Table<'_> {
         let two = |pair: &Pair| {
             let Some(states) = pair.states() else { return false };
             let [Ok(first), Ok(second)] = states.map(|states| states.pin(Select::ALL)) else { return false };
-            let swapped = self.write_pair(pair, [first.0, second.0]);
+            let swapped = self.write_pair(pair, states, [first.0, second.0]);
             any_purged.set(any_purged.get() | (swapped && (first.1 || second.1)));
             swapped
         };
@@ -65,16 +65,16 @@ impl Table<'_> {
             for (index, (states, changed)) in (pair.index..).zip(unpinned) {
                 self.stamp(index, changed, states, stamp);
             }
-            self.write_pair(pair, unpinned.map(|(states, _)| states))
+            self.write_pair(pair, states, unpinned.map(|(states, _)| states))
         };
         self.each_word(pages, one, two)
     }
 
     /// The same for two whole words.
     #[inline]
-    fn write_pair(&self, pair: &Pair, states: [States; 2]) -> bool {
+    fn write_pair(&self, pair: &Pair, old: [States; 2], states: [States; 2]) -> bool {
         let generation = pair.area.generation();
-        if pair.states() == Some(states) {
+        if old == states {
             return true;
         }
         let new = states.map(|states| PageWord::new(generation, states));
