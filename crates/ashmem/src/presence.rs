@@ -1,4 +1,4 @@
-//! Which parts of a control block were ever written.
+//! Which parts of a region's file were ever written: of its control block, and of its data.
 
 use std::ops::Range;
 use std::os::fd::AsFd;
@@ -8,6 +8,7 @@ use crate::page::page_size;
 use crate::region::Inner;
 use crate::state::{PAGES_PER_WORD, slot, word_at};
 use crate::sys::{fork, memfd};
+use crate::{Error, Result};
 
 /// The parts of a control block that took up memory or swap a moment ago. The rest is zeros, and reading it would allocate
 /// it: for a large region that is hardly used, that takes longer and more memory than it is worth, just when memory is short.
@@ -76,4 +77,26 @@ fn extents(region: &Inner, length: u64) -> Option<Vec<Range<u64>>> {
     })
     .ok()?;
     Some(extents)
+}
+
+/// Bytes of a region's `runs` (in pages, in order) that are in memory or swap.
+pub(crate) fn resident(region: &Inner, runs: &[Range<u64>]) -> Result<u64> {
+    let (Some(first), Some(last)) = (runs.first(), runs.last()) else { return Ok(0) };
+    let _section = fork::section();
+    // Seeking moves the position, which a shared description would show to others.
+    let own = memfd::reopen(region.fd(), false).map_err(Error::system("reopen region to look at it"))?;
+    let page = page_size();
+    let (mut sum, mut rest) = (0, runs);
+    memfd::each_extent(own.as_fd(), first.start * page, last.end * page, |extent| {
+        while let Some(run) = rest.first() {
+            let (start, end) = (run.start * page, run.end * page);
+            sum += end.min(extent.end).saturating_sub(start.max(extent.start));
+            if end > extent.end {
+                break;
+            }
+            rest = &rest[1..];
+        }
+    })
+    .map_err(Error::system("look for resident pages"))?;
+    Ok(sum)
 }

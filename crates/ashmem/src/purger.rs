@@ -5,7 +5,6 @@
 //! ([`crate::sys::fork`]), so no child keeps the description, and with it the lock, alive.
 
 use std::ops::Range;
-use std::os::fd::AsFd;
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -116,28 +115,6 @@ impl Drop for PurgeLock<'_> {
         // Cannot fail for a range that was locked; and a description of our own ends with the lock anyway.
         let _ = self.handle.try_set(Kind::Unlock, self.byte, self.byte + 1);
     }
-}
-
-/// Bytes of a file's `runs` (in pages, in order) that are in memory or swap.
-pub(crate) fn present(region: &Inner, runs: &[Range<u64>]) -> Result<u64> {
-    let (Some(first), Some(last)) = (runs.first(), runs.last()) else { return Ok(0) };
-    let _section = fork::section();
-    // Seeking moves the position, which a shared description would show to others.
-    let own = memfd::reopen(region.fd(), false).map_err(Error::system("reopen region to look at it"))?;
-    let page = page_size();
-    let (mut sum, mut rest) = (0, runs);
-    memfd::each_extent(own.as_fd(), first.start * page, last.end * page, |extent| {
-        while let Some(run) = rest.first() {
-            let (start, end) = (run.start * page, run.end * page);
-            sum += end.min(extent.end).saturating_sub(start.max(extent.start));
-            if end > extent.end {
-                break;
-            }
-            rest = &rest[1..];
-        }
-    })
-    .map_err(Error::system("look for resident pages"))?;
-    Ok(sum)
 }
 
 /// Gives the region a control block, if it has none.

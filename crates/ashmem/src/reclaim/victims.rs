@@ -4,12 +4,12 @@ use std::collections::BinaryHeap;
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
+use crate::Result;
 use crate::page::page_size;
-use crate::presence::Presence;
+use crate::presence::{self, Presence};
 use crate::region::Inner;
 use crate::state::{PAGES_PER_WORD, Span, States};
 use crate::sync::Ordering;
-use crate::{Result, purger};
 
 /// Runs kept in one scan. More are found by scanning again, so that memory stays bounded when it is short.
 const MOST: usize = 16 * 1024;
@@ -83,7 +83,7 @@ pub(crate) fn resident(inner: &Inner) -> Result<u64> {
     } else if present == all {
         Ok(unpinned * page_size())
     } else {
-        purger::present(inner, &runs)
+        presence::resident(inner, &runs)
     }
 }
 

@@ -51,6 +51,5 @@ pub(crate) use area::{Area, AreaWord};
 pub(crate) use purge::{CHUNK_PAGES, Fault};
 #[cfg(not(loom))]
 pub(crate) use stamp::now;
-
 pub(crate) use table::{Corrupt, Counts, Span, Table, Walked, slot, slots, word_at};
 pub(crate) use word::{PAGES_PER_WORD, PageWord, Select, States};

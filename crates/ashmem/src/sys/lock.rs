@@ -1,25 +1,18 @@
 //! Locks on byte ranges of a region, counted and cleaned up by the kernel (`fcntl(2)`, open file description locks).
 //!
-//! Such a lock belongs to the open file description. Fork and SCM_RIGHTS share descriptions, so a region's own
-//! descriptor may not be used: each operation locks through a description that it opened itself and closes again.
+//! Such a lock belongs to the open file description. Fork and SCM_RIGHTS share descriptions, so each operation locks through
+//! one that it opened itself and closes again. Where none can be opened, a lock of the process has to do ([`Handle::Shared`]).
 #![allow(unsafe_code, reason = "rustix has no record locks on ranges")]
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 
-/// Whether the lock keeps out readers of the range, too.
+/// What to do with a range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Write,
     Unlock,
-}
-
-/// Who the kernel holds to be the owner of a lock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Owner {
-    Description,
-    Process,
 }
 
 /// Something to lock through.
@@ -43,17 +36,13 @@ impl Handle<'_> {
 
     /// Locks or unlocks `start..end` (bytes) without waiting; false when somebody else holds a part of it.
     pub(crate) fn try_set(&self, kind: Kind, start: u64, end: u64) -> Result<bool, Errno> {
-        let owner = match self {
-            Handle::Own(_) => Owner::Description,
-            Handle::Shared(_) => Owner::Process,
-        };
         let kind = match kind {
             Kind::Write => libc::F_WRLCK,
             Kind::Unlock => libc::F_UNLCK,
         };
-        let command = match owner {
-            Owner::Description => libc::F_OFD_SETLK,
-            Owner::Process => libc::F_SETLK,
+        let command = match self {
+            Handle::Own(_) => libc::F_OFD_SETLK,
+            Handle::Shared(_) => libc::F_SETLK,
         };
         let mut request = record(kind, start, end)?;
         match fcntl(self.fd(), command, &mut request) {
