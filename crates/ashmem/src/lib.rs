@@ -54,7 +54,7 @@ mod sys;
 #[cfg(not(loom))]
 pub use self::{
     error::{Error, Result},
-    mapping::{MapOptions, Mapping, MappingCursor},
+    mapping::{MapOptions, Mapping, MappingCursor, View},
     page::{PageRange, page_size},
     protection::Protection,
     reclaim::pressure,

@@ -134,7 +134,7 @@ impl Mapping {
         self.require_write("view mapping as atomics")?;
         let len = count.saturating_mul(size_of::<T>() as u64);
         let start = self.readable("view mapping as atomics", offset, len)?;
-        require_aligned::<T>(offset)?;
+        require_aligned::<T>(start, offset)?;
         // SAFETY: as in `word`, for `count` of them, which is no more than the mapping has bytes.
         Ok(unsafe { slice::from_raw_parts(start.cast(), count as usize) })
     }
@@ -143,16 +143,19 @@ impl Mapping {
     #[inline]
     fn readable_word<T: Word>(&self, offset: u64) -> Result<*const T> {
         let word = self.readable("load from mapping", offset, size_of::<T>() as u64)?;
-        require_aligned::<T>(offset)?;
+        require_aligned::<T>(word, offset)?;
         Ok(word.cast())
     }
 }
 
-/// Mappings start at a page, so that an offset is aligned when its address is.
+/// What is at `offset` may be at any address, if the mapping is a view.
 #[inline]
-fn require_aligned<T>(offset: u64) -> Result<()> {
-    let align = align_of::<T>() as u64;
-    if offset % align == 0 { Ok(()) } else { Err(Error::AccessMisaligned { offset, align }) }
+pub(super) fn require_aligned<T>(address: *const u8, offset: u64) -> Result<()> {
+    if address.addr() % align_of::<T>() == 0 {
+        Ok(())
+    } else {
+        Err(Error::AccessMisaligned { offset, align: align_of::<T>() as u64 })
+    }
 }
 
 #[cfg(test)]

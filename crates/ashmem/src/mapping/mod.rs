@@ -9,9 +9,11 @@ mod access;
 mod atomics;
 mod cursor;
 mod options;
+mod view;
 
 pub use cursor::MappingCursor;
 pub use options::MapOptions;
+pub use view::View;
 
 use crate::sys::map::RawMap;
 use crate::{Error, Protection, Result};

@@ -1,6 +1,7 @@
 //! `mmap(2)` with an owner.
 #![allow(unsafe_code, reason = "maps and unmaps memory")]
 
+use std::mem::ManuallyDrop;
 use std::os::fd::BorrowedFd;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::AtomicU64;
@@ -42,6 +43,16 @@ impl RawMap {
     /// Mapped bytes.
     pub(crate) fn len(&self) -> usize {
         self.len
+    }
+
+    /// The same memory from `offset` on, `len` bytes of it, without owning it: dropping the result unmaps nothing.
+    ///
+    /// # Safety
+    /// The part must be inside, and must not be used when `self` is gone.
+    pub(crate) unsafe fn part(&self, offset: usize, len: usize) -> ManuallyDrop<RawMap> {
+        // SAFETY: inside of the mapping, says the caller.
+        let start = unsafe { self.start.add(offset) };
+        ManuallyDrop::new(RawMap { start, len })
     }
 
     /// The mapping as atomic words, which is sound whoever else writes to the memory.
