@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   0                     page_align(size)                                                  st_size
-//!   | data, zero-padded   | header | page words and their stamps | page stamps | to a page | size % page |
+//!   | data, zero-padded   | header | page words and their stamps | page stamps | holds | to a page | size % page |
 //! ```
 //!
 //! The file's size says everything about the layout, and the kernel keeps it (SHRINK and GROW are sealed): so many whole
@@ -11,6 +11,7 @@
 //! in the block is valid. All zeros mean "everything pinned, nothing removed from the protection mask", so pages of the block
 //! that were never used take no memory.
 
+use std::ops::Range;
 use std::os::fd::BorrowedFd;
 
 use rustix::fs::SealFlags;
@@ -18,7 +19,7 @@ use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags};
 
 use crate::page::{SIZE_MAX, page_align, page_size};
-use crate::state::{Area, Table, slots};
+use crate::state::{Area, HEAD_WORDS, Holds, SLOTS, Table, row_words, slots};
 use crate::sync::{AtomicU64, Ordering};
 use crate::sys::map::RawMap;
 use crate::sys::memfd::{self, Status};
@@ -29,7 +30,10 @@ const VERSION: usize = 0;
 const REMOVED_PROTECTION: usize = 1;
 const AREA: usize = 8;
 const AREA_STAMP: usize = 9;
-const HEADER_WORDS: usize = 16;
+const HOLD_SLOTS: usize = 10;
+/// Behind the first words of the header come the heads of the slots that count holds.
+const HOLD_HEADS: usize = 16;
+const HEADER_WORDS: usize = HOLD_HEADS + HEAD_WORDS;
 
 /// The layout that this crate writes: a block whose version is neither this nor 0 (not yet written) is refused.
 const LAYOUT: u64 = 1;
@@ -41,7 +45,7 @@ pub(crate) const TOO_LARGE_TO_PURGE: Error = Error::NotPurgeable { reason: "it i
 
 // The layout crosses processes.
 const _: () = assert!(size_of::<AtomicU64>() == 8 && align_of::<AtomicU64>() == 8);
-const _: () = assert!(AREA * 8 % 64 == 0 && AREA_STAMP < HEADER_WORDS);
+const _: () = assert!(AREA * 8 % 64 == 0 && HOLD_SLOTS < HOLD_HEADS);
 
 /// Where everything is in the file of a region of `size` bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,8 +111,16 @@ fn control_pages(data_pages: u64) -> Option<u64> {
     if data_pages > SIZE_MAX / page_size() {
         return None;
     }
-    let words = HEADER_WORDS as u64 + slots(data_pages) + data_pages;
+    let words = HEADER_WORDS as u64
+        + slots(data_pages)
+        + stamp_words(data_pages)
+        + SLOTS as u64 * row_words(data_pages);
     Some((words * size_of::<AtomicU64>() as u64).div_ceil(page_size()))
+}
+
+/// Words of the page stamps, in whole cache lines.
+fn stamp_words(pages: u64) -> u64 {
+    pages.next_multiple_of(8)
 }
 
 /// A control block, mapped.
@@ -119,6 +131,8 @@ pub(crate) struct Control {
     pages: u64,
     /// Slots of the table.
     slots: usize,
+    /// Where the rows of holds start, in words, and how many words they have.
+    rows: (usize, usize),
     writable: bool,
 }
 
@@ -162,7 +176,9 @@ impl Control {
             Err(errno) => return Err(Error::system("map control block")(errno)),
         };
         let pages = layout.pages();
-        let control = Control { map, layout, pages, slots: slots(pages) as usize, writable };
+        let table = slots(pages);
+        let rows = (HEADER_WORDS + (table + stamp_words(pages)) as usize, SLOTS * row_words(pages) as usize);
+        let control = Control { map, layout, pages, slots: table as usize, rows, writable };
         match control.words()[VERSION].load(Ordering::Relaxed) {
             0 | LAYOUT => Ok(Some(control)),
             _ => Err(Error::NotARegion { reason: "the control block has an unknown version" }),
@@ -249,6 +265,25 @@ impl Control {
             page_stamps: &page_stamps[..self.pages as usize],
             pages: self.pages,
         }
+    }
+
+    #[inline]
+    pub(crate) fn holds(&self) -> Holds<'_> {
+        let words = self.words();
+        Holds {
+            opened: &words[HOLD_SLOTS],
+            heads: &words[HOLD_HEADS..HEADER_WORDS],
+            rows: &words[self.rows.0..self.rows.0 + self.rows.1],
+        }
+    }
+
+    /// Where a slot's row is in the file, in bytes.
+    pub(crate) fn row_bytes(&self, slot: usize) -> Range<u64> {
+        let row = self.holds().row_place(slot);
+        let place = |word: usize| {
+            self.layout.control_start() + ((self.rows.0 + word) * size_of::<AtomicU64>()) as u64
+        };
+        place(row.start)..place(row.end)
     }
 
     /// Protection bits that were removed without a seal to enforce it.

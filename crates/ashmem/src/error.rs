@@ -137,6 +137,16 @@ pub enum Error {
         /// What was tried.
         operation: &'static str,
     },
+    /// Somebody has been building the same contents for too long: its process is stopped, or takes longer than the
+    /// patience that was asked for.
+    #[error("build: somebody else has been at it for {seconds} s")]
+    BuildStuck {
+        /// How long this thread waited.
+        seconds: u64,
+    },
+    /// A builder has asked for what it is building.
+    #[error("build: the builder asks for what it builds")]
+    BuildReentered,
     /// A system call failed.
     #[error("{operation}: {source}")]
     System {
@@ -172,7 +182,8 @@ impl Error {
             Error::ControlBlockCorrupt { .. } => libc::EUCLEAN,
             Error::NotPurgeable { .. } | Error::ProtectionDenied { .. } | Error::Unsealable => libc::EPERM,
             Error::ReadOnly { .. } => libc::EACCES,
-            Error::PurgeStuck { .. } => libc::ETIMEDOUT,
+            Error::PurgeStuck { .. } | Error::BuildStuck { .. } => libc::ETIMEDOUT,
+            Error::BuildReentered => libc::EDEADLK,
             Error::PurgeLocked { .. } => libc::EBUSY,
             Error::System { source, .. } => source.raw_os_error().unwrap_or(libc::EIO),
         }

@@ -35,6 +35,8 @@ mod control;
 #[cfg(not(loom))]
 mod error;
 #[cfg(not(loom))]
+mod held;
+#[cfg(not(loom))]
 mod mapping;
 #[cfg(not(loom))]
 mod page;
@@ -59,5 +61,7 @@ pub use self::{
     protection::Protection,
     reclaim::pressure,
     reclaim::{Clock, Freed, Metrics, Policy, PurgeEvent, Reclaimer, ReclaimerBuilder, SystemClock},
-    region::{Contents, FreezeError, Frozen, NAME_MAX, PinStatus, Region, RegionOptions, Stats},
+    region::{
+        Contents, FreezeError, Frozen, Lease, NAME_MAX, PinGuard, PinStatus, Region, RegionOptions, Stats,
+    },
 };

@@ -17,11 +17,11 @@ use crate::page::page_size;
 use crate::presence::Presence;
 use crate::reclaim::Freed;
 use crate::region::Inner;
-use crate::state::{CHUNK_PAGES, Corrupt, Fault};
+use crate::state::{CHUNK_PAGES, Corrupt, Fault, Select};
 use crate::sys::fork::{self, Section};
 use crate::sys::lock::{Handle, Kind};
 use crate::sys::memfd;
-use crate::{Error, Result};
+use crate::{Error, Result, held};
 
 /// How long a pin waits for a purge of its pages. A chunk takes about a millisecond; a purger that takes this long is
 /// stopped or hostile.
@@ -154,7 +154,8 @@ pub(crate) fn purge(
         // Under the lock, so that nobody else's purge counts; and after the claim, which may allocate control pages.
         let allocated = || region.status().map_or(0, |status| status.allocated);
         let mut before = None;
-        let purged = table.purge_chunk(next..end, cutoff, has_page_stamps, |pages| {
+        let spare = |first, claimed: &mut [Select]| held::spare(lock.handle.fd(), control, first, claimed);
+        let purged = table.purge_chunk(next..end, cutoff, has_page_stamps, spare, |pages| {
             before.get_or_insert_with(allocated);
             lock.punch(pages)
         });

@@ -44,6 +44,18 @@ mod model {
             self.0.swap(value, Ordering::AcqRel);
         }
 
+        pub(crate) fn fetch_add(&self, value: u64, _: Ordering) -> u64 {
+            self.0.fetch_add(value, Ordering::AcqRel)
+        }
+
+        pub(crate) fn fetch_or(&self, value: u64, _: Ordering) -> u64 {
+            self.0.fetch_or(value, Ordering::AcqRel)
+        }
+
+        pub(crate) fn fetch_sub(&self, value: u64, _: Ordering) -> u64 {
+            self.0.fetch_sub(value, Ordering::AcqRel)
+        }
+
         pub(crate) fn compare_exchange(
             &self,
             old: u64,

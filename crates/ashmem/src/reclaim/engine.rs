@@ -61,7 +61,7 @@ static RECLAIMERS: Mutex<Vec<Weak<Shared>>> = Mutex::new(Vec::new());
 /// Makes a reclaimer known to a child of `fork(2)`.
 pub(super) fn enlist(shared: &Arc<Shared>) {
     let _section = fork::section();
-    fork::in_child(in_child);
+    fork::in_child(fork::Part::Reclaimers, in_child);
     let mut all = lock(&RECLAIMERS);
     all.retain(|other| other.strong_count() > 0);
     all.push(Arc::downgrade(shared));

@@ -5,6 +5,7 @@ use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 use crate::Result;
+use crate::held::Held;
 use crate::page::page_size;
 use crate::presence::{self, Presence};
 use crate::region::Inner;
@@ -90,6 +91,9 @@ pub(crate) fn resident(inner: &Inner) -> Result<u64> {
 /// Calls `each` with the runs of unpinned pages that have one stamp, in order, until it breaks off.
 fn unpinned_runs(inner: &Inner, mut each: impl FnMut(Range<u64>, u64) -> ControlFlow<()>) {
     let Some(control) = inner.known_control().filter(|_| !inner.is_unpurgeable()) else { return };
+    if Held::of(inner.fd(), control).all() {
+        return;
+    }
     let table = control.table();
     let area = table.area.load();
     let area_stamp = table.area.stamp.load(Ordering::Relaxed);

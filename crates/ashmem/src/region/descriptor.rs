@@ -9,6 +9,7 @@ use rustix::fs::SealFlags;
 use super::{Region, RegionOptions};
 use crate::control::{Control, Layout};
 use crate::page::SIZE_MAX;
+use crate::sys::lock::Kind;
 use crate::sys::memfd::Status;
 use crate::sys::{lock, memfd};
 use crate::{Error, Result, reclaim};
@@ -105,13 +106,16 @@ impl Region {
 }
 
 /// The file's status at a moment when nobody was between growing it by a control block and marking that. Who does so
-/// holds the purge lock, the only lock that a file without control block can have.
+/// holds the purge lock, whose place follows from the size of the grown file.
 fn settled_status(fd: &OwnedFd) -> Result<Status> {
     let give_up = Instant::now() + APPEND_WAIT;
     let status = || memfd::status(fd.as_fd()).map_err(Error::system("look at descriptor"));
     let mut before = status()?;
     loop {
-        let held = lock::is_held(fd.as_fd(), 0, i64::MAX as u64).unwrap_or(false);
+        let held = Layout::from_file_size(before.size).is_some_and(|layout| {
+            let byte = layout.control_start();
+            lock::is_held(fd.as_fd(), Kind::Read, byte, byte + 1).unwrap_or(false)
+        });
         let after = status()?;
         let same = (before.size, before.has_control_mark) == (after.size, after.has_control_mark);
         if after.has_control_mark || (same && !held) {

@@ -94,6 +94,7 @@ impl Region {
         };
         // Our own mapping of the control block would be in the way.
         inner.control.take();
+        inner.mapping.take();
         let seals = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK;
         let sealed =
             memfd::add_seals(inner.fd(), seals).map_err(Error::system("seal region against writing"));

@@ -1,7 +1,12 @@
 //! The region: a memfd with a label, a size, and pages that can be unpinned.
 
+mod claim;
 mod descriptor;
 mod freeze;
+mod guard;
+mod hold;
+mod holder;
+mod lease;
 mod options;
 mod pins;
 mod protection;
@@ -15,15 +20,20 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 pub use freeze::{FreezeError, Frozen};
+pub use guard::PinGuard;
+pub use lease::Lease;
 pub use options::RegionOptions;
 pub use pins::{Contents, PinStatus, Stats};
 
+pub(crate) use holder::live_slots;
+
+use self::holder::Holder;
 use crate::control::{Control, Layout};
 use crate::page::{page_align, page_size};
 use crate::presence::Presence;
 use crate::reclaim::Reclaimer;
 use crate::sys::{fork, memfd};
-use crate::{Error, MapOptions, Mapping, Result};
+use crate::{Error, MapOptions, Mapping, Result, reclaim};
 
 /// Longest name of a region in bytes (`memfd_create(2)`).
 pub const NAME_MAX: usize = 249;
@@ -74,6 +84,9 @@ pub(crate) struct Inner {
     unpurgeable: AtomicBool,
     /// A reclaimer knows this region and its thread is running. See [`crate::reclaim`].
     pub(crate) watched: AtomicBool,
+    pub(crate) holder: Holder,
+    /// All of it, for guards.
+    mapping: OnceLock<Mapping>,
     pub(crate) reclaimer: Option<Reclaimer>,
 }
 
@@ -106,6 +119,8 @@ impl Region {
             sealed_against_shrinking: AtomicBool::new(false),
             unpurgeable: AtomicBool::new(false),
             watched: AtomicBool::new(false),
+            holder: Holder::default(),
+            mapping: OnceLock::new(),
             reclaimer,
         };
         Region::handle(Arc::new(inner))
@@ -248,6 +263,32 @@ impl Inner {
         // A child of fork must not find it being set.
         let _section = fork::section();
         Ok(Some(self.control.get_or_init(|| opened)))
+    }
+
+    /// The mapping that guards give access through.
+    #[inline]
+    pub(crate) fn own_mapping(&self, region: &Region) -> Result<&Mapping> {
+        match self.mapping.get() {
+            Some(mapping) => Ok(mapping),
+            None => self.map_for_guards(region),
+        }
+    }
+
+    #[cold]
+    fn map_for_guards(&self, region: &Region) -> Result<&Mapping> {
+        let mapping = region.map()?;
+        // A child of fork must not find it being set.
+        let _section = fork::section();
+        Ok(self.mapping.get_or_init(|| mapping))
+    }
+
+    /// After an unpin: sees to it that a reclaimer watches the region.
+    #[inline]
+    pub(crate) fn look_after(self: &Arc<Self>) {
+        // Sequentially consistent, as is the unpin: see `reclaim::Reclaimer::retire`.
+        if !self.watched.load(Ordering::SeqCst) {
+            reclaim::watch(self);
+        }
     }
 
     pub(crate) fn resident(&self) -> Result<u64> {

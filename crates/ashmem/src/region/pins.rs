@@ -1,17 +1,17 @@
 //! Pin, unpin, purge and what can be asked about them.
 
 use std::ops::{Range, RangeBounds};
-use std::sync::atomic::Ordering;
 
 use rustix::fs::SealFlags;
 
 use super::{Inner, Region};
 use crate::control::Control;
+use crate::held::Held;
 use crate::presence::Presence;
 use crate::purger::{self, PinWait};
 use crate::state::{self, CHUNK_PAGES, Counts, Walked};
 use crate::sys::memfd;
-use crate::{Error, Freed, PageRange, Result, page_size, reclaim};
+use crate::{Error, Freed, PageRange, Result, page_size};
 
 /// What became of the contents while they were unpinned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -25,7 +25,7 @@ pub enum Contents {
 }
 
 impl Contents {
-    fn from_purged(purged: bool) -> Contents {
+    pub(super) fn from_purged(purged: bool) -> Contents {
         if purged { Contents::Purged } else { Contents::Intact }
     }
 
@@ -116,10 +116,7 @@ impl Region {
             };
             self.inner.unpin(control, range)?;
         }
-        // Sequentially consistent, as is the unpin: see `reclaim::Reclaimer::retire`.
-        if !self.inner.watched.load(Ordering::SeqCst) {
-            reclaim::watch(&self.inner);
-        }
+        self.inner.look_after();
         Ok(())
     }
 
@@ -192,23 +189,45 @@ impl Inner {
         Ok(())
     }
 
+    /// Counts states. Unpinned pages that somebody holds count as pinned.
     pub(crate) fn counts(&self, control: &Control, pages: Range<u64>) -> Result<Counts> {
         let table = control.table();
-        if !table.area.load().is_dirty() {
-            return Ok(table.counts(pages, &|_| None)?);
+        let mut counts = if table.area.load().is_dirty() {
+            let present = Presence::of(self, control);
+            table.counts(pages.clone(), &|word| present.absent_words(word))?
+        } else {
+            table.counts(pages.clone(), &|_| None)?
+        };
+        let held = Held::of(self.fd(), control);
+        if !held.is_none() && counts.unpinned > 0 {
+            let mut spared = 0;
+            for (index, select) in table.select(pages) {
+                let held = held.word(index).and(select);
+                if !held.is_empty() {
+                    spared += u64::from(table.read_word(index)?.2.unpinned().and(held).len());
+                }
+            }
+            let spared = spared.min(counts.unpinned);
+            counts.unpinned -= spared;
+            counts.pinned += spared;
         }
-        let present = Presence::of(self, control);
-        Ok(table.counts(pages, &|word| present.absent_words(word))?)
+        Ok(counts)
     }
 
     fn is_unpinned(&self, control: &Control, pages: Range<u64>) -> Result<bool> {
         let table = control.table();
         // A few words are cheaper to read than to ask about.
-        if pages.end - pages.start <= CHUNK_PAGES || !table.area.load().is_dirty() {
-            return Ok(table.is_unpinned(pages, &|_| None)?);
+        let unpinned = if pages.end - pages.start <= CHUNK_PAGES || !table.area.load().is_dirty() {
+            table.is_unpinned(pages.clone(), &|_| None)?
+        } else {
+            let present = Presence::of(self, control);
+            table.is_unpinned(pages.clone(), &|word| present.absent_words(word))?
+        };
+        if !unpinned || Held::of(self.fd(), control).is_none() {
+            return Ok(unpinned);
         }
-        let present = Presence::of(self, control);
-        Ok(table.is_unpinned(pages, &|word| present.absent_words(word))?)
+        let counts = self.counts(control, pages)?;
+        Ok(counts.unpinned + counts.purging + counts.purged > 0)
     }
 
     /// A purger that died left its mark, which makes whole-region operations slow until somebody clears it.

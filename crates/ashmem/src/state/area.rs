@@ -92,6 +92,22 @@ impl AreaWord {
         Some(AreaWord::with(self.generation().checked_add(1)?, flags))
     }
 
+    /// Whether a page may be purged, or is being purged.
+    #[inline]
+    pub(crate) fn may_have_purged(self) -> bool {
+        self.futex() & (PURGING | ANY_PURGED) != 0
+    }
+
+    /// The word after a walk that left no page purged, if nothing was purged since `self` was read.
+    pub(crate) fn none_purged(self) -> Option<AreaWord> {
+        (!self.is_purging()).then_some(AreaWord(self.0 & !u64::from(ANY_PURGED)))
+    }
+
+    /// The word of a region whose page words say that everything is purged.
+    pub(crate) fn all_purged(self) -> Option<AreaWord> {
+        Some(AreaWord::with(self.generation().checked_add(1)?, self.futex() & !UNPINNED | DIRTY | ANY_PURGED))
+    }
+
     pub(crate) fn purge_begun(self) -> AreaWord {
         let flags = (self.futex() | DIRTY | PURGING).wrapping_add(EPOCH_UNIT);
         AreaWord::with(self.generation(), flags)

@@ -76,7 +76,7 @@ impl Region {
             self.punch(pages.start, pages.end);
             Ok::<(), ()>(())
         };
-        table.purge_chunk(all, u64::MAX, &|_| true, punch).expect("not corrupt")
+        table.purge_chunk(all, u64::MAX, &|_| true, |_, _| {}, punch).expect("not corrupt")
     }
 
     /// Begins to purge and dies.

@@ -29,6 +29,9 @@
 //!    holds the lock and finds pages in PURGING finishes the dead purger's work ([`Table::recover`]).
 //! 5. A pin that meets PURGING waits for the area word to change, or for the lock. All other operations are lock-free.
 //!
+//! 6. A purger that has claimed pages looks for [holds](Holds) on them, and releases those that are held. Who holds pages looks
+//!    at their states afterwards. So nothing goes that is held, whatever the states say about pins.
+//!
 //! # Races that are allowed
 //!
 //! An operation on several words is not one step: it is linearisable page by page. An operation that is overtaken by a
@@ -36,7 +39,9 @@
 //! stamp is read before the new one is written; it was unpinned all the same.
 
 mod area;
+mod holds;
 mod purge;
+mod purged;
 mod ranges;
 mod stamp;
 mod table;
@@ -48,6 +53,7 @@ mod loom_tests;
 mod model_tests;
 
 pub(crate) use area::{Area, AreaWord};
+pub(crate) use holds::{HEAD_WORDS, Holds, SLOTS, row_words};
 pub(crate) use purge::{CHUNK_PAGES, Fault};
 #[cfg(not(loom))]
 pub(crate) use stamp::now;

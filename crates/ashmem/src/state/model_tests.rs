@@ -82,7 +82,7 @@ proptest! {
                     }
                 }
                 Operation::Purge => {
-                    let taken = table.purge_chunk(0..count, u64::MAX, &|_| true, |_| Ok::<(), ()>(()));
+                    let taken = table.purge_chunk(0..count, u64::MAX, &|_| true, |_, _| {}, |_| Ok::<(), ()>(()));
                     let unpinned = pages.iter_mut().filter(|page| **page == Page::Unpinned);
                     let expected = unpinned.map(|page| *page = Page::Purged).count() as u64;
                     prop_assert_eq!(taken, Ok(expected));
@@ -110,7 +110,7 @@ fn words_from_the_future_are_corrupt() {
     assert_eq!(table.pin(0..3, &mut nobody_purges), Err(Corrupt));
     assert_eq!(table.unpin(0..3, 1), Err(Corrupt));
     assert_eq!(
-        table.purge_chunk(0..3, u64::MAX, &|_| true, |_| Ok::<(), ()>(())),
+        table.purge_chunk(0..3, u64::MAX, &|_| true, |_, _| {}, |_| Ok::<(), ()>(())),
         Err(super::Fault::Corrupt(Corrupt))
     );
 }

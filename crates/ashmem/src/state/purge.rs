@@ -34,13 +34,14 @@ impl Table<'_> {
 
     /// Purges those of `pages` (at most a chunk) that are unpinned since `cutoff` or earlier, and returns how many.
     ///
-    /// `has_page_stamps` says of a word whether its page stamps may have been written; `punch` takes a range of pages away. Waiters
-    /// are to be woken afterwards.
+    /// `has_page_stamps` says of a word whether its page stamps may have been written; `spare` is shown the pages that were claimed,
+    /// by word from the given one on, and takes out those that are held; `punch` takes a range of pages away. Waiters are to be woken afterwards.
     pub(crate) fn purge_chunk<E>(
         &self,
         pages: Range<u64>,
         cutoff: u64,
         has_page_stamps: &dyn Fn(usize) -> bool,
+        spare: impl FnOnce(usize, &mut [Select]),
         mut punch: impl FnMut(Range<u64>) -> Result<(), E>,
     ) -> Result<u64, Fault<E>> {
         debug_assert!(pages.end - pages.start <= CHUNK_PAGES);
@@ -55,6 +56,17 @@ impl Table<'_> {
             }
         }
         let base = first * PAGES_PER_WORD;
+        let all = claimed;
+        if claimed.iter().any(|select| !select.is_empty()) {
+            spare(first as usize, &mut claimed);
+            for (place, (all, kept)) in all.iter().zip(&claimed).enumerate() {
+                let held = all.minus(*kept);
+                if !held.is_empty() {
+                    let settled = self.settle(first as usize + place, |states| states.release(held));
+                    corrupt = corrupt.or(settled.err());
+                }
+            }
+        }
         let mut failed = None;
         let mut taken = 0;
         for run in runs(&claimed) {

@@ -36,6 +36,22 @@ impl Select {
     }
 
     #[inline]
+    pub(crate) fn with(self, page: u32) -> Select {
+        Select(self.0 | 1 << (2 * page))
+    }
+
+    #[inline]
+    pub(crate) fn or(self, other: Select) -> Select {
+        Select(self.0 | other.0)
+    }
+
+    /// Those of these pages that are not among the others.
+    #[inline]
+    pub(crate) fn minus(self, other: Select) -> Select {
+        Select(self.0 & !other.0)
+    }
+
+    #[inline]
     pub(crate) fn and(self, other: Select) -> Select {
         Select(self.0 & other.0)
     }
@@ -109,6 +125,22 @@ impl States {
     pub(crate) fn unpin(self, select: Select) -> (States, Select) {
         let changed = self.pinned().and(select);
         (States(self.0 | changed.0), changed)
+    }
+
+    /// Those of the selected pages that are PURGED made UNPINNED, and which those are.
+    #[inline]
+    pub(crate) fn accept(self, select: Select) -> Result<(States, Select), BeingPurged> {
+        if !self.purging().and(select).is_empty() {
+            return Err(BeingPurged);
+        }
+        let purged = self.purged().and(select);
+        Ok((States(self.0 & !(purged.0 << 1)), purged))
+    }
+
+    /// The selected pages PURGED, whatever they were.
+    #[inline]
+    pub(crate) fn lose(self, select: Select) -> States {
+        States(self.0 | select.0 | select.0 << 1)
     }
 
     /// The selected pages, which must be UNPINNED, made PURGING.

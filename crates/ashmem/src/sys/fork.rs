@@ -5,11 +5,19 @@
 #![allow(unsafe_code, reason = "pthread_atfork")]
 
 use std::cell::RefCell;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 static GATE: RwLock<()> = RwLock::new(());
-static CHILD: RwLock<Option<fn()>> = RwLock::new(None);
+static CHILD: [RwLock<Option<fn()>>; 2] = [RwLock::new(None), RwLock::new(None)];
+static GENERATION: AtomicU32 = AtomicU32::new(0);
+
+/// Who has something to put right in a child.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Part {
+    Reclaimers = 0,
+    Holders = 1,
+}
 
 thread_local! {
     static FORKING: RefCell<Option<RwLockWriteGuard<'static, ()>>> = const { RefCell::new(None) };
@@ -47,9 +55,15 @@ pub(crate) fn section() -> Section {
     Section(GATE.read().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// What a child does first, from now on. It may not open a section.
-pub(crate) fn in_child(action: fn()) {
-    *CHILD.write().unwrap_or_else(PoisonError::into_inner) = Some(action);
+/// What a child does first for one part of the crate, from now on. It may not open a section.
+pub(crate) fn in_child(part: Part, action: fn()) {
+    *CHILD[part as usize].write().unwrap_or_else(PoisonError::into_inner) = Some(action);
+}
+
+/// Another one in a child than in its parent, if a section was opened before the fork. (A bare `clone(2)` passes that by.)
+#[inline]
+pub(crate) fn generation() -> u32 {
+    GENERATION.load(Ordering::Relaxed)
 }
 
 extern "C" fn before() {
@@ -64,9 +78,12 @@ extern "C" fn after_in_parent() {
 }
 
 extern "C" fn after_in_child() {
-    let action = CHILD.try_read().ok().and_then(|action| *action);
-    if let Some(action) = action {
-        action();
+    GENERATION.fetch_add(1, Ordering::Relaxed);
+    for part in &CHILD {
+        let action = part.try_read().ok().and_then(|action| *action);
+        if let Some(action) = action {
+            action();
+        }
     }
     after_in_parent();
 }

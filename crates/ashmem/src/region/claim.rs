@@ -1,0 +1,83 @@
+//! Claims: something that only one thread of one process may do at a time.
+
+use std::thread::ThreadId;
+use std::time::{Duration, Instant};
+
+use super::Inner;
+use super::holder::CLAIM_BYTES;
+use crate::sys::fork;
+use crate::sys::lock::{self, Kind};
+use crate::{Error, Result};
+
+/// The shortest and the longest pause between two tries.
+const PAUSES: (Duration, Duration) = (Duration::from_micros(20), Duration::from_millis(2));
+
+/// The right to do it. Ends with the process, too. In a forked child it means nothing.
+#[derive(Debug)]
+pub(crate) struct Claim<'a> {
+    inner: &'a Inner,
+    byte: u64,
+    generation: u32,
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inner").field("size", &self.size).finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    /// Claims number `number`, and waits while somebody else has it.
+    ///
+    /// # Errors
+    /// [`Error::BuildReentered`] when this thread has it; [`Error::BuildStuck`] when it is not to be had for `patience`.
+    pub(crate) fn claim(&self, number: u64, patience: Duration) -> Result<Claim<'_>> {
+        let since = Instant::now();
+        let mut pause = PAUSES.0;
+        loop {
+            if let Some(claim) = self.try_claim(number)? {
+                return Ok(claim);
+            }
+            if since.elapsed() >= patience {
+                return Err(Error::BuildStuck { seconds: patience.as_secs() });
+            }
+            std::thread::sleep(pause);
+            pause = (2 * pause).min(PAUSES.1);
+        }
+    }
+
+    /// Claims number `number`, unless somebody else has it.
+    pub(crate) fn try_claim(&self, number: u64) -> Result<Option<Claim<'_>>> {
+        let byte = self.layout().control_start() + CLAIM_BYTES + number;
+        let section = fork::section();
+        let mut kept = self.holder.kept(&section);
+        let me: ThreadId = std::thread::current().id();
+        // The lock belongs to the process.
+        match kept.claimed.iter().find(|(claimed, _)| *claimed == byte) {
+            Some((_, thread)) if *thread == me => return Err(Error::BuildReentered),
+            Some(_) => return Ok(None),
+            None => {}
+        }
+        let locked = lock::try_set(kept.file(self)?, Kind::Write, byte, byte + 1);
+        if !locked.map_err(Error::system("claim a build"))? {
+            return Ok(None);
+        }
+        kept.claimed.push((byte, me));
+        Ok(Some(Claim { inner: self, byte, generation: fork::generation() }))
+    }
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        if self.generation != fork::generation() {
+            return;
+        }
+        let section = fork::section();
+        let mut kept = self.inner.holder.kept(&section);
+        kept.claimed.retain(|(byte, _)| *byte != self.byte);
+        if let Ok(file) = kept.file(self.inner) {
+            // Cannot fail for a byte that was locked.
+            let _ = lock::try_set(file, Kind::Unlock, self.byte, self.byte + 1);
+        }
+    }
+}
