@@ -7,9 +7,10 @@ const UNPINNED: u32 = 1;
 const DIRTY: u32 = 1 << 1;
 const PURGING: u32 = 1 << 2;
 const ANY_PURGED: u32 = 1 << 3;
-const EPOCH_UNIT: u32 = 1 << 4;
+const PUNCHING: u32 = 1 << 4;
+const EPOCH_UNIT: u32 = 1 << 5;
 
-/// Generation in the upper half; base state, three flags and a count of purges in the lower, which is also
+/// Generation in the upper half; base state, four flags and a count of purges in the lower, which is also
 /// the futex that pins wait on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AreaWord(pub(crate) u64);
@@ -54,6 +55,11 @@ impl AreaWord {
 
     pub(crate) fn is_purging(self) -> bool {
         self.futex() & PURGING != 0
+    }
+
+    /// Whether pages that are PURGING may be gone already. Before, none is; and of those that are left then, nobody holds one.
+    pub(crate) fn is_punching(self) -> bool {
+        self.futex() & PUNCHING != 0
     }
 
     pub(crate) fn dirty(self) -> AreaWord {
@@ -109,13 +115,17 @@ impl AreaWord {
     }
 
     pub(crate) fn purge_begun(self) -> AreaWord {
-        let flags = (self.futex() | DIRTY | PURGING).wrapping_add(EPOCH_UNIT);
+        let flags = (self.futex() & !PUNCHING | DIRTY | PURGING).wrapping_add(EPOCH_UNIT);
         AreaWord::with(self.generation(), flags)
+    }
+
+    pub(crate) fn punch_begun(self) -> AreaWord {
+        AreaWord(self.0 | u64::from(PUNCHING))
     }
 
     pub(crate) fn purge_ended(self, any: bool) -> AreaWord {
         let any = if any { ANY_PURGED } else { 0 };
-        let flags = (self.futex() & !PURGING | any).wrapping_add(EPOCH_UNIT);
+        let flags = (self.futex() & !(PURGING | PUNCHING) | any).wrapping_add(EPOCH_UNIT);
         AreaWord::with(self.generation(), flags)
     }
 }

@@ -30,7 +30,8 @@
 //! 5. A pin that meets PURGING waits for the area word to change, or for the lock. All other operations are lock-free.
 //!
 //! 6. A purger that has claimed pages looks for [holds](Holds) on them, and releases those that are held. Who holds pages looks
-//!    at their states afterwards. So nothing goes that is held, whatever the states say about pins.
+//!    at their states afterwards. So nothing goes that is held, whatever the states say about pins. Then the purger marks the area
+//!    (PUNCHING): should it die, its pages are there before that mark, and may be gone behind it.
 //!
 //! # Races that are allowed
 //!

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::table::{Absent, Span};
-use super::{Corrupt, PAGES_PER_WORD, Select, States, Table};
+use super::{AreaWord, Corrupt, PAGES_PER_WORD, Select, States, Table};
 use crate::sync::Ordering;
 
 /// Words claimed at a time: what a pin may have to wait for. 64 words are 4 MiB with pages of 4 KiB.
@@ -69,6 +69,7 @@ impl Table<'_> {
         }
         let mut failed = None;
         let mut taken = 0;
+        self.mark(AreaWord::punch_begun);
         for run in runs(&claimed) {
             let pages = base + run.start..base + run.end;
             if failed.is_none() {
@@ -95,11 +96,15 @@ impl Table<'_> {
         }
     }
 
-    /// Finishes what a dead purger began: its pages may or may not be gone, so they go now. Returns how many.
+    /// Finishes what a dead purger began. If it had got as far as punching, its pages may or may not be gone, so they go now;
+    /// before that they are all there, and may be held, so they stay. Returns how many went.
     ///
     /// `punch` may fail; the pages are "purged" all the same, as some of them may be. Corrupt words are passed over, and those that were never
     /// written (`absent`, as for [`Self::spans`]).
     pub(crate) fn recover(&self, absent: Absent<'_>, mut punch: impl FnMut(Range<u64>)) -> u64 {
+        let area = self.area.load();
+        // Pages that are left over although no purge is under way were not left by a purger that can be trusted.
+        let punched = area.is_punching() || !area.is_purging();
         let mut taken = 0;
         for span in self.spans(0..self.pages, absent) {
             let Span::Word(index, select) = span else { continue };
@@ -108,31 +113,34 @@ impl Table<'_> {
             if left.is_empty() {
                 continue;
             }
+            // Corrupt only when a peer is writing nonsense at this moment.
+            if !punched {
+                let _ = self.settle(index, |states| states.release(left));
+                continue;
+            }
             let base = index as u64 * PAGES_PER_WORD;
             for run in runs(&[left]) {
                 punch(base + run.start..base + run.end);
                 taken += run.end - run.start;
             }
-            // Corrupt only when a peer is writing nonsense at this moment.
             let _ = self.settle(index, |states| states.commit(left));
         }
-        self.end(true);
+        self.end(taken > 0);
         taken
     }
 
     pub(super) fn begin(&self) {
-        loop {
-            let area = self.area.load();
-            if self.area.swap(area, area.purge_begun()) {
-                return;
-            }
-        }
+        self.mark(AreaWord::purge_begun);
     }
 
     fn end(&self, any: bool) {
+        self.mark(|area| area.purge_ended(any));
+    }
+
+    pub(super) fn mark(&self, to: impl Fn(AreaWord) -> AreaWord) {
         loop {
             let area = self.area.load();
-            if self.area.swap(area, area.purge_ended(any)) {
+            if self.area.swap(area, to(area)) {
                 return;
             }
         }
