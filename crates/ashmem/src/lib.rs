@@ -45,6 +45,8 @@ mod presence;
 #[cfg(not(loom))]
 mod protection;
 #[cfg(not(loom))]
+mod purgeable;
+#[cfg(not(loom))]
 mod purger;
 #[cfg(not(loom))]
 mod reclaim;
@@ -59,6 +61,7 @@ pub use self::{
     mapping::{MapOptions, Mapping, MappingCursor, View},
     page::{PageRange, page_size},
     protection::Protection,
+    purgeable::{BuildError, Purgeable, PurgeableGuard, PurgeableOptions},
     reclaim::pressure,
     reclaim::{Clock, Freed, Metrics, Policy, PurgeEvent, Reclaimer, ReclaimerBuilder, SystemClock},
     region::{

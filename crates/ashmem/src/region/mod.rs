@@ -25,6 +25,7 @@ pub use lease::Lease;
 pub use options::RegionOptions;
 pub use pins::{Contents, PinStatus, Stats};
 
+pub(crate) use hold::Hold;
 pub(crate) use holder::live_slots;
 
 use self::holder::Holder;

@@ -131,4 +131,13 @@ impl RegionOptions {
         }
         Ok(region)
     }
+
+    /// Makes a purgeable region whose contents were never built: everything in it is purged.
+    pub(crate) fn create_unbuilt(self, name: impl AsRef<OsStr>, size: u64) -> Result<Region> {
+        let region = self.purgeable().create(name, size)?;
+        if let Some(control) = region.inner.control()? {
+            control.table().lose_all();
+        }
+        Ok(region)
+    }
 }

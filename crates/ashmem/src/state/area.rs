@@ -109,9 +109,14 @@ impl AreaWord {
         (!self.is_purging()).then_some(AreaWord(self.0 & !u64::from(ANY_PURGED)))
     }
 
-    /// The word of a region whose page words say that everything is purged.
-    pub(crate) fn all_purged(self) -> Option<AreaWord> {
-        Some(AreaWord::with(self.generation().checked_add(1)?, self.futex() & !UNPINNED | DIRTY | ANY_PURGED))
+    /// The word of a region that nobody purged so far, and whose page words say that everything is.
+    pub(crate) fn all_lost(self) -> Option<AreaWord> {
+        Some(AreaWord::with(self.generation().checked_add(1)?, DIRTY | ANY_PURGED))
+    }
+
+    /// The word while pages become purged that nobody takes away.
+    pub(crate) fn some_lost(self) -> AreaWord {
+        AreaWord::with(self.generation(), (self.futex() | DIRTY | ANY_PURGED).wrapping_add(EPOCH_UNIT))
     }
 
     pub(crate) fn purge_begun(self) -> AreaWord {

@@ -169,7 +169,7 @@ impl Table<'_> {
         }
     }
 
-    fn settle(&self, index: usize, to: impl Fn(States) -> States) -> Result<(), Corrupt> {
+    pub(super) fn settle(&self, index: usize, to: impl Fn(States) -> States) -> Result<(), Corrupt> {
         loop {
             let (area, word, states) = self.read_word(index)?;
             let settled = to(states);

@@ -137,10 +137,21 @@ impl Table<'_> {
         !area.is_dirty() && area.base() == base
     }
 
+    /// Makes unpinned pages purged without taking anything away: their contents do not count any more.
+    pub(crate) fn lose(&self, pages: Range<u64>) -> Result<(), Corrupt> {
+        // Twice, so that nobody who has looked at the pages in between takes the mark back.
+        self.mark(AreaWord::some_lost);
+        for (index, select) in self.select(pages) {
+            self.settle(index, |states| states.lose(states.unpinned().and(select)))?;
+        }
+        self.mark(AreaWord::some_lost);
+        Ok(())
+    }
+
     /// Makes every page purged, in a region that nobody else knows yet.
     pub(crate) fn lose_all(&self) {
-        let area: AreaWord = self.area.load();
-        let Some(lost) = area.all_purged() else { return };
+        let area = self.area.load();
+        let Some(lost) = area.all_lost() else { return };
         for (index, select) in self.select(0..self.pages) {
             let word = PageWord::new(lost.generation(), States::PINNED.lose(select));
             self.word(index).store(word.0, Ordering::SeqCst);

@@ -1,0 +1,186 @@
+//! Contents that are built again when they are gone.
+
+mod build;
+mod options;
+
+use std::fmt;
+use std::ops::Deref;
+use std::time::Duration;
+
+pub use build::BuildError;
+pub(crate) use build::build_purged;
+pub use options::PurgeableOptions;
+
+use crate::mapping::View;
+use crate::region::Hold;
+use crate::{Mapping, PageRange, Region, Result};
+
+/// Regions smaller than this are never purged: it would not pay.
+pub(crate) const WORTH_PURGING: u64 = 8 * 1024;
+
+/// The number of the claim that whoever builds a region's contents has.
+const BUILDING: u64 = 0;
+
+type Builder<E> = Box<dyn Fn(&View<'_>) -> Result<(), E> + Send + Sync>;
+
+/// A region together with what builds its contents.
+///
+/// Nothing is built before it is asked for. [`get`](Purgeable::get) gives the contents, which nobody takes away while the
+/// guard lives; afterwards they may go when memory is short, and the next `get` builds them again. Whoever asks at the same time, in this process or in
+/// others that have opened the same region ([`PurgeableOptions::open`]), waits for the one who builds; so they are built once. A
+/// builder that fails, panics or is killed leaves them as purged as they were.
+///
+/// Contents of less than 8 KiB are kept once they are built.
+///
+/// # Examples
+/// ```
+/// use ashmem::{Error, Purgeable};
+///
+/// let image = Purgeable::new("decoded image", 8 << 20, |pixels| {
+///     pixels.fill(0, 8 << 20, 0x7f)?; // decode
+///     Ok::<(), Error>(())
+/// })?;
+/// assert_eq!(image.get()?.read_vec(0, 1)?, [0x7f]);
+/// image.region().purge()?; // memory was short
+/// let pixels = image.get()?;
+/// assert_eq!((pixels.read_vec(0, 1)?, pixels.built_bytes()), (vec![0x7f], 8 << 20));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Purgeable<E> {
+    region: Region,
+    builder: Builder<E>,
+    /// Bytes that the builder can build by themselves.
+    part: u64,
+    patience: Duration,
+}
+
+impl<E> Purgeable<E> {
+    /// Contents of `size` bytes that `builder` builds, whole: it is given a view of all of them, zeros and old bytes, and writes every byte.
+    ///
+    /// The builder may run in any thread that calls [`get`](Purgeable::get), one at a time. It must not ask for the contents that it
+    /// builds.
+    ///
+    /// # Errors
+    /// As [`Region::create`]; [`Error::NotPurgeable`](crate::Error::NotPurgeable) for more than 1 TiB.
+    pub fn new(
+        name: impl AsRef<std::ffi::OsStr>,
+        size: u64,
+        builder: impl Fn(&View<'_>) -> Result<(), E> + Send + Sync + 'static,
+    ) -> Result<Purgeable<E>> {
+        PurgeableOptions::new().create(name, size, builder)
+    }
+
+    /// Options: a builder that can build parts, a reclaimer, patience.
+    #[must_use]
+    pub fn options() -> PurgeableOptions {
+        PurgeableOptions::new()
+    }
+
+    /// The contents, built if they are not there.
+    ///
+    /// When they are, this and the end of the guard cost some nanoseconds each.
+    ///
+    /// # Errors
+    /// [`BuildError::Builder`] with the builder's own error; what it had written is gone then. [`BuildError::Region`]: those of
+    /// [`Region::pin_guard`]; [`Error::BuildReentered`](crate::Error::BuildReentered) in a builder that asks for what it builds;
+    /// [`Error::BuildStuck`](crate::Error::BuildStuck) when somebody else has been building for longer than the
+    /// [patience](PurgeableOptions::patience).
+    #[inline]
+    pub fn get(&self) -> Result<PurgeableGuard<'_>, BuildError<E>> {
+        let inner = &*self.region.inner;
+        let control = match inner.known_control().filter(|control| control.is_writable()) {
+            Some(control) => control,
+            None => inner.need_control("pin")?,
+        };
+        let mapping = inner.own_mapping(&self.region)?;
+        let kept = self.is_kept();
+        let hold = if kept { None } else { Some(inner.hold(Some(control), self.all()?)?) };
+        let mut built_bytes = 0;
+        if control.table().area.load().may_have_purged() {
+            let _claim = inner.claim(BUILDING, self.patience)?;
+            let pages = 0..control.layout().pages();
+            built_bytes = build_purged(inner, control, mapping, pages, self.part, kept, &mut |part| {
+                (self.builder)(part)
+            })?;
+        }
+        Ok(PurgeableGuard { hold, region: &self.region, mapping, built_bytes })
+    }
+
+    /// Size in bytes.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.region.size()
+    }
+
+    /// The region, to hand its descriptor to others, or to ask about it. To pin and unpin it by hand would take part in
+    /// the game without its rules: a pin takes it upon itself to build what was purged.
+    #[must_use]
+    pub fn region(&self) -> &Region {
+        &self.region
+    }
+
+    /// Whether it is too small to be purged.
+    #[inline]
+    fn is_kept(&self) -> bool {
+        self.region.size() < WORTH_PURGING
+    }
+
+    #[inline]
+    fn all(&self) -> Result<PageRange> {
+        PageRange::new(.., self.region.size())
+    }
+}
+
+impl<E> fmt::Debug for Purgeable<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Purgeable")
+            .field("region", &self.region)
+            .field("part", &self.part)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The contents of a [`Purgeable`], as a [`Mapping`]. Nobody takes them away while this lives.
+#[must_use = "the contents may go when the guard is dropped"]
+pub struct PurgeableGuard<'a> {
+    /// None for what is never purged, and while it is dropped.
+    hold: Option<Hold<'a>>,
+    region: &'a Region,
+    mapping: &'a Mapping,
+    built_bytes: u64,
+}
+
+impl PurgeableGuard<'_> {
+    /// How many bytes had to be built for this guard; 0 when everything was there, or somebody else built it meanwhile.
+    #[must_use]
+    pub fn built_bytes(&self) -> u64 {
+        self.built_bytes
+    }
+}
+
+impl Deref for PurgeableGuard<'_> {
+    type Target = Mapping;
+
+    #[inline]
+    fn deref(&self) -> &Mapping {
+        self.mapping
+    }
+}
+
+impl Drop for PurgeableGuard<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(hold) = self.hold.take() {
+            self.region.let_go(hold);
+        }
+    }
+}
+
+impl fmt::Debug for PurgeableGuard<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PurgeableGuard")
+            .field("size", &self.mapping.len())
+            .field("built_bytes", &self.built_bytes)
+            .finish_non_exhaustive()
+    }
+}
