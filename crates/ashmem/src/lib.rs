@@ -41,6 +41,8 @@ mod mapping;
 #[cfg(not(loom))]
 mod page;
 #[cfg(not(loom))]
+mod pool;
+#[cfg(not(loom))]
 mod presence;
 #[cfg(not(loom))]
 mod protection;
@@ -60,6 +62,7 @@ pub use self::{
     error::{Error, Result},
     mapping::{MapOptions, Mapping, MappingCursor, View},
     page::{PageRange, page_size},
+    pool::{Buffer, Import, Imports, Pool},
     protection::Protection,
     purgeable::{BuildError, Purgeable, PurgeableGuard, PurgeableOptions},
     reclaim::pressure,
