@@ -87,7 +87,7 @@ fn table() -> impl Strategy<Value = Vec<u64>> {
         .prop_map(|(hashes, records)| hashes.into_iter().chain(records.into_iter().flatten()).collect())
 }
 
-fn words<'a>(mapping: &'a crate::Mapping, geometry: Geometry) -> &'a [AtomicU64] {
+fn words(mapping: &crate::Mapping, geometry: Geometry) -> &[AtomicU64] {
     mapping.atomic_u64s(0, geometry.words()).unwrap()
 }
 
@@ -165,8 +165,9 @@ fn words_that_change_under_every_look() {
                 scribble(words, round, true);
                 for way in 0..WAYS {
                     let record = HEADER_WORDS + WAYS + way * RECORD_WORDS;
+                    let first = start + way as u64;
                     words[HEADER_WORDS + way].store(HASH, Ordering::Relaxed);
-                    words[record + 1].store((start + way as u64) << 32 | round % 4, Ordering::Relaxed);
+                    words[record + 1].store(first << 32 | (round % 4), Ordering::Relaxed);
                     words[record + 2].store(round, Ordering::Relaxed);
                     words[record + 3].store(1, Ordering::Relaxed);
                     words[record + 4].store(u64::from(b'a'), Ordering::Relaxed);
@@ -178,6 +179,38 @@ fn words_that_change_under_every_look() {
             use_all(&index, geometry);
         }
     });
+}
+
+/// Whatever no writer writes makes the record an empty one.
+#[test]
+fn one_wrong_word_is_enough() {
+    let name = b"honest";
+    let key = Key::with_hash(name, HASH);
+    let start = Geometry::new(DATA_PAGES * page_size(), 1).unwrap().data().start;
+    let wrong = [
+        (0, 2),
+        (1, start << 32),
+        (1, (start - 1) << 32 | 2),
+        (1, start << 32 | (DATA_PAGES + 1)),
+        (1, (start + DATA_PAGES) << 32 | 1),
+        (1, u64::MAX),
+        (2, page_size() + 1),
+        (2, u64::MAX),
+        (3, 0),
+        (3, KEY_MAX as u64 + 1),
+        (3, u64::MAX),
+    ];
+    for (word, value) in wrong {
+        let (_region, mapping, geometry) = mapped(DATA_PAGES, 1);
+        let index = Index::new(&mapping, geometry).unwrap();
+        let Room::Place(place) = index.room(&key, 1) else { panic!("there is room") };
+        let found = index.insert(place, page_size());
+        assert_eq!((index.find(&key).as_ref(), index.entries().count()), (Some(&found), 1));
+        words(&mapping, geometry)[HEADER_WORDS + WAYS + word].store(value, Ordering::Relaxed);
+        assert_eq!(index.find(&key), None, "word {word} is {value:#x}");
+        assert_eq!((index.entries().count(), index.key_of(&found)), (0, None), "word {word} is {value:#x}");
+        assert!(matches!(index.room(&key, DATA_PAGES), Room::Place(_)), "it is used again");
+    }
 }
 
 #[test]

@@ -135,7 +135,8 @@ mod tests {
     /// function, with a deviation of sqrt(2 / sets).
     #[test]
     fn keys_spread_evenly_over_the_sets() {
-        let families: [(&str, fn(u64) -> Vec<u8>); 8] = [
+        type Make = fn(u64) -> Vec<u8>;
+        let families: [(&str, Make); 8] = [
             ("decimal", |i| i.to_string().into_bytes()),
             ("little endian", |i| i.to_le_bytes().to_vec()),
             ("big endian", |i| i.to_be_bytes().to_vec()),

@@ -12,7 +12,7 @@
 //! The table is set-associative: a key lives in one of the sixteen records of its *set*, which its hash selects. So a lookup
 //! ends after sixteen hashes, nothing ever moves, and removing leaves nothing behind. The price is that an insert into a full
 //! set has to evict one of that set, although there may be room elsewhere. There are twice as many records as entries asked
-//! for, so while the table has no more than those, one set in 270 is full.
+//! for, so until the table has that many, about one insert in a thousand meets a full set.
 //!
 //! A record has a version, a run of pages, a length in bytes and the key. Its hash lies apart, with the fifteen others of the
 //! set in two cache lines, so that a lookup reads those two lines and then one record, and a walk reads no record that was

@@ -173,8 +173,10 @@ proptest! {
                 Operation::RemoveOld(which) if !old.is_empty() => {
                     let found: &Found = &old[which % old.len()];
                     let before = model.entries.len();
+                    let key = index.key_of(found);
                     model.entries.retain(|_, entry| entry != found);
                     prop_assert_eq!(index.is_current(found), model.entries.len() < before);
+                    prop_assert_eq!(key.is_some(), model.entries.len() < before);
                     prop_assert_eq!(index.remove(found), model.entries.len() < before);
                 }
                 Operation::RemoveOld(_) => {}
@@ -305,6 +307,18 @@ fn a_live_record_is_emptied_before_it_is_written() {
         complete
     });
     assert_eq!(all, Some(6 + 8));
+}
+
+/// Reading a page that was never written would allocate it.
+#[test]
+fn records_never_used_take_no_memory() {
+    let (region, mapping, geometry) = mapped(50_000, 50_000);
+    let index = Index::new(&mapping, geometry).unwrap();
+    let key = Key::new(b"the only one").unwrap();
+    index.insert(place(&index, &key, 50_000), 1);
+    assert_eq!(index.entries().count(), 1);
+    let of_index = geometry.data().start * page_size();
+    assert!(region.stats().unwrap().resident_bytes < of_index / 3, "the walk has touched records");
 }
 
 #[test]

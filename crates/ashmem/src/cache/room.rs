@@ -12,7 +12,8 @@ pub(super) fn best_fit(mut taken: Vec<Range<u64>>, data: Range<u64>, pages: u64)
     taken.sort_unstable_by_key(|range| range.start);
     let mut best: Option<Range<u64>> = None;
     let mut free = data.start;
-    for range in taken.into_iter().chain([data.end..data.end]) {
+    let end = std::iter::once(data.end..data.end);
+    for range in taken.into_iter().chain(end) {
         let gap = free..range.start.min(data.end);
         let len = gap.end.saturating_sub(gap.start);
         let better = best.as_ref().is_none_or(|best| len < best.end - best.start);
@@ -25,6 +26,7 @@ pub(super) fn best_fit(mut taken: Vec<Range<u64>>, data: Range<u64>, pages: u64)
 }
 
 #[cfg(test)]
+#[allow(clippy::single_range_in_vec_init, reason = "one range is meant")]
 mod tests {
     use super::*;
 
