@@ -35,6 +35,20 @@ pub enum Error {
         /// Which check failed.
         reason: &'static str,
     },
+    /// The region is no cache, or one of another layout.
+    #[error("not a cache: {reason}")]
+    NotACache {
+        /// Which check failed.
+        reason: &'static str,
+    },
+    /// An empty key, or one that is too long for a cache.
+    #[error("cache key of {len} bytes: it must have between 1 and {max}")]
+    InvalidKey {
+        /// Length of the refused key in bytes.
+        len: usize,
+        /// The longest key in bytes that is accepted.
+        max: usize,
+    },
     /// The control block says something that no honest holder of the region writes.
     #[error("control block corrupt: {reason}")]
     ControlBlockCorrupt {
@@ -172,13 +186,14 @@ impl Error {
             Error::NameTooLong { .. }
             | Error::NameHasNul
             | Error::InvalidSize { .. }
+            | Error::InvalidKey { .. }
             | Error::RangeEmpty { .. }
             | Error::RangeOutOfBounds { .. }
             | Error::RangeMisaligned { .. }
             | Error::AccessOutOfBounds { .. }
             | Error::AccessMisaligned { .. }
             | Error::ProtectionAdded { .. } => libc::EINVAL,
-            Error::NotARegion { .. } => libc::ENOTTY,
+            Error::NotARegion { .. } | Error::NotACache { .. } => libc::ENOTTY,
             Error::ControlBlockCorrupt { .. } => libc::EUCLEAN,
             Error::NotPurgeable { .. } | Error::ProtectionDenied { .. } | Error::Unsealable => libc::EPERM,
             Error::ReadOnly { .. } => libc::EACCES,

@@ -31,6 +31,9 @@ mod state;
 mod sync;
 
 #[cfg(not(loom))]
+#[cfg_attr(not(test), expect(dead_code, unused_imports, reason = "the cache on top of it is not public yet"))]
+mod cache;
+#[cfg(not(loom))]
 mod control;
 #[cfg(not(loom))]
 mod error;
