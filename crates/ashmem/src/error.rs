@@ -151,6 +151,12 @@ pub enum Error {
         /// What was tried.
         operation: &'static str,
     },
+    /// A cache has no room for an entry: it is too large, or all that could make way for it is in use.
+    #[error("cache: no room for an entry of {len} bytes")]
+    CacheFull {
+        /// Length of the entry in bytes.
+        len: u64,
+    },
     /// Somebody has been building the same contents for too long: its process is stopped, or takes longer than the
     /// patience that was asked for.
     #[error("build: somebody else has been at it for {seconds} s")]
@@ -198,6 +204,7 @@ impl Error {
             Error::NotPurgeable { .. } | Error::ProtectionDenied { .. } | Error::Unsealable => libc::EPERM,
             Error::ReadOnly { .. } => libc::EACCES,
             Error::PurgeStuck { .. } | Error::BuildStuck { .. } => libc::ETIMEDOUT,
+            Error::CacheFull { .. } => libc::ENOSPC,
             Error::BuildReentered => libc::EDEADLK,
             Error::PurgeLocked { .. } => libc::EBUSY,
             Error::System { source, .. } => source.raw_os_error().unwrap_or(libc::EIO),

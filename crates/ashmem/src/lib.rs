@@ -31,7 +31,6 @@ mod state;
 mod sync;
 
 #[cfg(not(loom))]
-#[cfg_attr(not(test), expect(dead_code, unused_imports, reason = "the cache on top of it is not public yet"))]
 mod cache;
 #[cfg(not(loom))]
 mod control;
@@ -62,6 +61,7 @@ mod sys;
 
 #[cfg(not(loom))]
 pub use self::{
+    cache::{Cache, CacheEntry, CacheOptions, CacheStats, Lookup},
     error::{Error, Result},
     mapping::{MapOptions, Mapping, MappingCursor, View},
     page::{PageRange, page_size},

@@ -142,6 +142,11 @@ impl<'a> Index<'a> {
         self.counters[counter as usize].fetch_add(by, Ordering::Relaxed);
     }
 
+    /// The pages that entries may have.
+    pub(crate) fn data(&self) -> Range<u64> {
+        self.geometry.data()
+    }
+
     /// What was counted so far, by all processes.
     pub(crate) fn counted(&self, counter: Counter) -> u64 {
         self.counters[counter as usize].load(Ordering::Relaxed)
@@ -183,6 +188,11 @@ impl<'a> Index<'a> {
 }
 
 impl Found {
+    /// The place in the table.
+    pub(super) fn record(&self) -> usize {
+        self.record
+    }
+
     fn new(record: usize, Entry { version, pages, len }: Entry) -> Found {
         Found { record, version, pages, len }
     }

@@ -45,11 +45,15 @@
 //!   another key, or that a writer left who was killed between removing and inserting.
 
 mod counter;
+mod entry;
+mod evict;
 mod index;
 mod key;
 mod layout;
+mod options;
 mod record;
 mod room;
+mod shared;
 
 #[cfg(test)]
 mod hostile_tests;
@@ -58,10 +62,15 @@ mod model_tests;
 #[cfg(test)]
 mod thread_tests;
 
-pub(crate) use counter::Counter;
-pub(crate) use index::{Found, Index, Place, Room};
-pub(crate) use key::{KEY_MAX, Key};
-pub(crate) use layout::Geometry;
+pub use entry::{CacheEntry, Lookup};
+pub use options::CacheOptions;
+pub use shared::{Cache, CacheStats};
+
+use counter::Counter;
+use index::{Found, Index, Place, Room};
+use key::{KEY_MAX, Key};
+use layout::Geometry;
+use shared::LOCK;
 
 /// An empty cache with so many pages of data.
 #[cfg(test)]

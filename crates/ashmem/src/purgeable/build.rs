@@ -34,7 +34,7 @@ pub(crate) fn build_purged<E>(
     pages: Range<u64>,
     part: u64,
     keep: bool,
-    build: &mut dyn FnMut(&View<'_>) -> Result<(), E>,
+    build: &mut dyn FnMut(&View<'_>) -> Result<(), BuildError<E>>,
 ) -> Result<u64, BuildError<E>> {
     let table = control.table();
     let mut wait = PinWait::new(inner, control);
@@ -52,7 +52,7 @@ pub(crate) fn build_purged<E>(
             let view = mapping.view(bytes.clone())?;
             table.lose(part.clone()).map_err(Error::from)?;
             let unfinished = Unfinished { inner, pages: part.clone() };
-            build(&view).map_err(BuildError::Builder)?;
+            build(&view)?;
             std::mem::forget(unfinished);
             if keep {
                 table.pin(part, &mut wait)?;

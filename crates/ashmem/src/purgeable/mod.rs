@@ -99,9 +99,8 @@ impl<E> Purgeable<E> {
         if control.table().area.load().may_have_purged() {
             let _claim = inner.claim(BUILDING, self.patience)?;
             let pages = 0..control.layout().pages();
-            built_bytes = build_purged(inner, control, mapping, pages, self.part, kept, &mut |part| {
-                (self.builder)(part)
-            })?;
+            let mut build = |part: &View<'_>| (self.builder)(part).map_err(BuildError::Builder);
+            built_bytes = build_purged(inner, control, mapping, pages, self.part, kept, &mut build)?;
         }
         Ok(PurgeableGuard { hold, region: &self.region, mapping, built_bytes })
     }

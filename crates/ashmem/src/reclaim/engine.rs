@@ -190,6 +190,20 @@ impl Shared {
         excess
     }
 
+    /// Purges the oldest of some regions until `bytes` are free or nothing is left.
+    pub(super) fn reclaim(&self, regions: &[Arc<Inner>], bytes: u64) -> Freed {
+        let mut freed = Freed::default();
+        loop {
+            let scan = victims::scan(regions);
+            let step = self.take(regions, &scan, bytes - freed.bytes);
+            freed.pages += step.pages;
+            freed.bytes = freed.bytes.saturating_add(step.bytes);
+            if freed.bytes >= bytes || !scan.truncated || step.pages == 0 {
+                return freed;
+            }
+        }
+    }
+
     /// Purges the scan's victims in order until `bytes` are free.
     pub(super) fn take(&self, regions: &[Arc<Inner>], scan: &Scan, bytes: u64) -> Freed {
         let (listeners, counters) = {

@@ -42,6 +42,7 @@ pub use policy::Policy;
 pub(crate) use self::engine::watch;
 use self::engine::{BACK_OFF, Shared, State, Turn, lock};
 pub(crate) use self::victims::any_unpinned;
+use crate::region::Inner;
 use crate::sys::fork;
 use crate::{Error, Region, Result};
 
@@ -175,17 +176,13 @@ impl Reclaimer {
     /// Takes unpinned pages away, oldest unpin first, until `bytes` of memory are free or nothing is left. Pages that
     /// were unpinned by one call go together.
     pub fn reclaim(&self, bytes: u64) -> Freed {
-        let regions = self.shared.regions();
-        let mut freed = Freed::default();
-        loop {
-            let scan = victims::scan(&regions);
-            let step = self.shared.take(&regions, &scan, bytes - freed.bytes);
-            freed.pages += step.pages;
-            freed.bytes = freed.bytes.saturating_add(step.bytes);
-            if freed.bytes >= bytes || !scan.truncated || step.pages == 0 {
-                return freed;
-            }
-        }
+        self.shared.reclaim(&self.shared.regions(), bytes)
+    }
+
+    /// As [`reclaim`](Self::reclaim), from one region that need not be watched.
+    pub(crate) fn reclaim_from(inner: &Arc<Inner>, bytes: u64) -> Freed {
+        let reclaimer = inner.reclaimer.as_ref().unwrap_or_else(|| Reclaimer::global());
+        reclaimer.shared.reclaim(std::slice::from_ref(inner), bytes)
     }
 
     /// One turn of what the thread does: looks at the regions and at the pressure, and reclaims what is called for. Returns when
