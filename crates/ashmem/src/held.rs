@@ -62,7 +62,8 @@ pub(crate) fn spare(file: BorrowedFd<'_>, control: &Control, first: usize, claim
     // The claims come before the questions, as a lock comes before the look at the states.
     fence(Ordering::SeqCst);
     let mut questions = QUESTIONS;
-    let mut unknown = vec![page_of(from)..page_of(to)];
+    let mut unknown = Vec::new();
+    unknown.push(page_of(from)..page_of(to));
     while let Some(pages) = unknown.pop() {
         let bytes = pages.start * page_size()..pages.end * page_size();
         questions = questions.saturating_sub(1);

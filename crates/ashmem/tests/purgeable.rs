@@ -105,7 +105,10 @@ fn a_builder_that_fails_or_panics_leaves_nothing() {
         .create("failing", 64 * page_size(), move |all: &View<'_>| {
             all.fill(0, all.len() / 2, 9).unwrap();
             match how.load(Ordering::Relaxed) {
-                0 => Ok(numbers(all).unwrap()),
+                0 => {
+                    numbers(all).unwrap();
+                    Ok(())
+                }
                 1 => Err("no source"),
                 _ => panic!("on purpose"),
             }

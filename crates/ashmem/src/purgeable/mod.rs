@@ -71,7 +71,6 @@ impl<E> Purgeable<E> {
     }
 
     /// Options: a builder that can build parts, a reclaimer, patience.
-    #[must_use]
     pub fn options() -> PurgeableOptions {
         PurgeableOptions::new()
     }

@@ -9,7 +9,10 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 static GATE: RwLock<()> = RwLock::new(());
-static CHILD: [RwLock<Option<fn()>>; 2] = [RwLock::new(None), RwLock::new(None)];
+static CHILD: [RwLock<Option<Action>>; 2] = [RwLock::new(None), RwLock::new(None)];
+/// What is done in a child.
+type Action = fn();
+
 static GENERATION: AtomicU32 = AtomicU32::new(0);
 
 /// Who has something to put right in a child.
@@ -56,7 +59,7 @@ pub(crate) fn section() -> Section {
 }
 
 /// What a child does first for one part of the crate, from now on. It may not open a section.
-pub(crate) fn in_child(part: Part, action: fn()) {
+pub(crate) fn in_child(part: Part, action: Action) {
     *CHILD[part as usize].write().unwrap_or_else(PoisonError::into_inner) = Some(action);
 }
 
