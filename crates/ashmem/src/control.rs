@@ -270,10 +270,12 @@ impl Control {
     #[inline]
     pub(crate) fn holds(&self) -> Holds<'_> {
         let words = self.words();
+        // Without panics, so that what a caller does not need costs nothing.
+        let rows = words.get(self.rows.0..).and_then(|rest| rest.get(..self.rows.1));
         Holds {
             opened: &words[HOLD_SLOTS],
-            heads: &words[HOLD_HEADS..HEADER_WORDS],
-            rows: &words[self.rows.0..self.rows.0 + self.rows.1],
+            heads: words.get(HOLD_HEADS..HEADER_WORDS).unwrap_or_default(),
+            rows: rows.unwrap_or_default(),
         }
     }
 

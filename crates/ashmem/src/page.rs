@@ -58,6 +58,12 @@ impl PageRange {
         PageRange::parse(bytes(&range, size)?, size)
     }
 
+    /// All pages of a region of `size` bytes, which is a size that a region has.
+    #[inline]
+    pub(crate) fn all(size: u64) -> PageRange {
+        PageRange { first: 0, end: size.div_ceil(page_size()), whole: true }
+    }
+
     /// Whether a range of bytes is written as `..`, which needs no parsing.
     #[inline]
     pub(crate) fn is_written_whole(range: &impl RangeBounds<u64>) -> bool {

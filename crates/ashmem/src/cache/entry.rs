@@ -3,17 +3,15 @@
 use std::fmt;
 use std::ops::Deref;
 
+use crate::Mapping;
 use crate::mapping::View;
 use crate::region::Hold;
-use crate::{Mapping, Region};
 
 /// The contents of one entry of a [`Cache`](super::Cache), as a [`Mapping`]. Nobody takes them away while this lives; when it is dropped, the entry is
 /// the youngest.
 #[must_use = "the contents may go when the entry is dropped"]
 pub struct CacheEntry<'a> {
-    /// None only while it is dropped.
-    pub(super) hold: Option<Hold<'a>>,
-    pub(super) region: &'a Region,
+    pub(super) hold: Hold<'a>,
     pub(super) view: View<'a>,
     pub(super) is_built: bool,
 }
@@ -27,7 +25,7 @@ impl CacheEntry<'_> {
 
     /// Ends it without making the pages any younger: they were another entry's, or nothing was in them.
     pub(super) fn forget(mut self) {
-        drop(self.hold.take());
+        self.hold.for_nothing();
     }
 }
 
@@ -37,14 +35,6 @@ impl Deref for CacheEntry<'_> {
     #[inline]
     fn deref(&self) -> &Mapping {
         &self.view
-    }
-}
-
-impl Drop for CacheEntry<'_> {
-    fn drop(&mut self) {
-        if let Some(hold) = self.hold.take() {
-            self.region.let_go(hold);
-        }
     }
 }
 

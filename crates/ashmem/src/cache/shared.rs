@@ -274,7 +274,7 @@ impl Cache {
         let range = PageRange::new(start..end, self.region.size())?;
         let hold = self.region.inner.hold(Some(control), range)?;
         let view = mapping.view(start..start + found.len.max(1))?;
-        Ok(CacheEntry { hold: Some(hold), region: &self.region, view, is_built: false })
+        Ok(CacheEntry { hold: hold.for_use(), view, is_built: false })
     }
 }
 

@@ -39,18 +39,40 @@ impl Mapping {
         let (start, end) = page::bytes(&range, self.len())?;
         let len = end.saturating_sub(start);
         self.span(start, len)?;
-        if len == 0 {
-            return Err(Error::RangeEmpty { start, end });
+        View::within(self, start, len).ok_or(Error::RangeEmpty { start, end })
+    }
+}
+
+impl<'a> View<'a> {
+    /// `len` bytes of a mapping from `start` on, if those are in it and not none.
+    #[inline]
+    pub(crate) fn within(mapping: &'a Mapping, start: u64, len: u64) -> Option<View<'a>> {
+        if len == 0 || len > mapping.len() || start > mapping.len() - len {
+            return None;
         }
-        // SAFETY: inside of the mapping, as `span` has checked; the view borrows the mapping, so that is not gone.
-        let map = unsafe { self.map.part(start as usize, len as usize) };
+        // SAFETY: inside of the mapping, as was just seen; the view borrows the mapping, so that is not gone.
+        let map = unsafe { mapping.map.part(start as usize, len as usize) };
         let part = Mapping {
             map: ManuallyDrop::into_inner(map),
-            offset: self.offset + start,
-            protection: self.protection,
-            sharing: self.sharing,
+            offset: mapping.offset + start,
+            protection: mapping.protection,
+            sharing: mapping.sharing,
         };
-        Ok(View { part: ManuallyDrop::new(part), of: PhantomData })
+        Some(View { part: ManuallyDrop::new(part), of: PhantomData })
+    }
+
+    /// All of a mapping.
+    #[inline]
+    pub(crate) fn of(mapping: &'a Mapping) -> View<'a> {
+        // SAFETY: inside of the mapping, which is all of it; the view borrows it.
+        let map = unsafe { mapping.map.part(0, mapping.map.len()) };
+        let part = Mapping {
+            map: ManuallyDrop::into_inner(map),
+            offset: mapping.offset,
+            protection: mapping.protection,
+            sharing: mapping.sharing,
+        };
+        View { part: ManuallyDrop::new(part), of: PhantomData }
     }
 }
 

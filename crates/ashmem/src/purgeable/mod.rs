@@ -11,6 +11,7 @@ pub use build::BuildError;
 pub(crate) use build::build_purged;
 pub use options::PurgeableOptions;
 
+use crate::control::Control;
 use crate::mapping::View;
 use crate::region::Hold;
 use crate::{Mapping, PageRange, Region, Result};
@@ -86,22 +87,36 @@ impl<E> Purgeable<E> {
     /// [patience](PurgeableOptions::patience).
     #[inline]
     pub fn get(&self) -> Result<PurgeableGuard<'_>, BuildError<E>> {
-        let inner = &*self.region.inner;
+        if !self.is_kept() {
+            if let Some((hold, mapping)) = self.region.inner.hold_at_once(&self.all()) {
+                return Ok(PurgeableGuard { _hold: Some(hold), mapping, built_bytes: 0 });
+            }
+        }
+        self.get_slowly()
+    }
+
+    /// For the first time, when something is purged, or when nothing ever is.
+    #[cold]
+    fn get_slowly(&self) -> Result<PurgeableGuard<'_>, BuildError<E>> {
+        let inner = &self.region.inner;
         let control = match inner.known_control().filter(|control| control.is_writable()) {
             Some(control) => control,
             None => inner.need_control("pin")?,
         };
         let mapping = inner.own_mapping(&self.region)?;
-        let kept = self.is_kept();
-        let hold = if kept { None } else { Some(inner.hold(Some(control), self.all()?)?) };
-        let mut built_bytes = 0;
-        if control.table().area.load().may_have_purged() {
-            let _claim = inner.claim(BUILDING, self.patience)?;
-            let pages = 0..control.layout().pages();
-            let mut build = |part: &View<'_>| (self.builder)(part).map_err(BuildError::Builder);
-            built_bytes = build_purged(inner, control, mapping, pages, self.part, kept, &mut build)?;
-        }
-        Ok(PurgeableGuard { hold, region: &self.region, mapping, built_bytes })
+        let hold = if self.is_kept() { None } else { Some(inner.hold(Some(control), self.all())?.for_use()) };
+        let may_have_purged = control.table().area.load().may_have_purged();
+        let built_bytes = if may_have_purged { self.build(control, mapping)? } else { 0 };
+        Ok(PurgeableGuard { _hold: hold, mapping, built_bytes })
+    }
+
+    /// Builds what is purged, once nobody else does. The pages are held.
+    fn build(&self, control: &Control, mapping: &Mapping) -> Result<u64, BuildError<E>> {
+        let inner = &self.region.inner;
+        let _claim = inner.claim(BUILDING, self.patience)?;
+        let pages = 0..control.layout().pages();
+        let mut build = |part: &View<'_>| (self.builder)(part).map_err(BuildError::Builder);
+        build_purged(inner, control, mapping, pages, self.part, self.is_kept(), &mut build)
     }
 
     /// Size in bytes.
@@ -124,8 +139,8 @@ impl<E> Purgeable<E> {
     }
 
     #[inline]
-    fn all(&self) -> Result<PageRange> {
-        PageRange::new(.., self.region.size())
+    fn all(&self) -> PageRange {
+        PageRange::all(self.region.size())
     }
 }
 
@@ -141,9 +156,8 @@ impl<E> fmt::Debug for Purgeable<E> {
 /// The contents of a [`Purgeable`], as a [`Mapping`]. Nobody takes them away while this lives.
 #[must_use = "the contents may go when the guard is dropped"]
 pub struct PurgeableGuard<'a> {
-    /// None for what is never purged, and while it is dropped.
-    hold: Option<Hold<'a>>,
-    region: &'a Region,
+    /// None for what is never purged.
+    _hold: Option<Hold<'a>>,
     mapping: &'a Mapping,
     built_bytes: u64,
 }
@@ -162,15 +176,6 @@ impl Deref for PurgeableGuard<'_> {
     #[inline]
     fn deref(&self) -> &Mapping {
         self.mapping
-    }
-}
-
-impl Drop for PurgeableGuard<'_> {
-    #[inline]
-    fn drop(&mut self) {
-        if let Some(hold) = self.hold.take() {
-            self.region.let_go(hold);
-        }
     }
 }
 

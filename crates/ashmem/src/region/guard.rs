@@ -4,12 +4,11 @@ use std::fmt;
 use std::ops::{Deref, Range, RangeBounds};
 
 use super::hold::Hold;
-use super::{Contents, Inner, Region};
-use crate::control::Control;
+use super::{Contents, Region};
 use crate::mapping::View;
 use crate::page::page_size;
 use crate::purger::PinWait;
-use crate::state::{self, States};
+use crate::state;
 use crate::{Mapping, PageRange, Result};
 
 /// Pages that are pinned for as long as this lives, and access to them.
@@ -40,9 +39,7 @@ use crate::{Mapping, PageRange, Result};
 /// ```
 #[must_use = "the pages are unpinned when the guard is dropped"]
 pub struct PinGuard<'a> {
-    /// None only while it is dropped.
-    hold: Option<Hold<'a>>,
-    region: &'a Region,
+    _hold: Hold<'a>,
     contents: Contents,
     view: View<'a>,
 }
@@ -54,56 +51,48 @@ impl Region {
     ///
     /// # Errors
     /// Those of [`Region::pin`] and [`Region::unpin`]; those of [`Region::map`]; those of [`Region::lease`].
-    #[inline]
+    #[inline(always)]
     pub fn pin_guard(&self, range: impl RangeBounds<u64>) -> Result<PinGuard<'_>> {
-        let range = PageRange::new(range, self.size())?;
-        let inner = &*self.inner;
-        let control = match inner.known_control().filter(|control| control.is_writable()) {
-            Some(control) => control,
-            None => inner.need_control("pin")?,
-        };
-        let mapping = inner.own_mapping(self)?;
-        let view = match range.is_whole() {
-            true => mapping.view(..)?,
-            false => {
-                mapping.view(range.first() * page_size()..(range.end() * page_size()).min(self.size()))?
-            }
-        };
-        let hold = inner.hold(Some(control), range)?;
-        let purged = inner.accept(control, range.first()..range.end())?;
-        Ok(PinGuard { hold: Some(hold), region: self, contents: Contents::from_purged(purged), view })
-    }
-}
-
-impl Inner {
-    /// Takes note of purged pages that are held.
-    #[inline]
-    pub(crate) fn accept(&self, control: &Control, pages: Range<u64>) -> Result<bool> {
-        let table = control.table();
-        if !table.area.load().may_have_purged() {
-            return Ok(false);
+        if PageRange::is_written_whole(&range) {
+            let range = PageRange::all(self.size());
+            return match self.inner.hold_at_once(&range) {
+                Some((hold, mapping)) => {
+                    Ok(PinGuard { _hold: hold, contents: Contents::Intact, view: View::of(mapping) })
+                }
+                None => self.guard_slowly(range),
+            };
         }
-        let mut wait = PinWait::new(self, control);
+        self.guard_part(PageRange::new(range, self.size())?)
+    }
+
+    #[inline]
+    fn guard_part(&self, range: PageRange) -> Result<PinGuard<'_>> {
+        let bytes = self.bytes(&range);
+        let held = self.inner.hold_at_once(&range);
+        let held = held.and_then(|(hold, mapping)| {
+            Some((hold, View::within(mapping, bytes.start, bytes.end - bytes.start)?))
+        });
+        match held {
+            Some((hold, view)) => Ok(PinGuard { _hold: hold, contents: Contents::Intact, view }),
+            None => self.guard_slowly(range),
+        }
+    }
+
+    #[inline]
+    fn bytes(&self, range: &PageRange) -> Range<u64> {
+        range.first() * page_size()..(range.end() * page_size()).min(self.size())
+    }
+
+    /// For the first time, or when something was purged.
+    #[cold]
+    fn guard_slowly(&self, range: PageRange) -> Result<PinGuard<'_>> {
+        let control = self.inner.need_control("pin")?;
+        let view = self.inner.own_mapping(self)?.view(self.bytes(&range))?;
+        let hold = self.inner.hold(Some(control), range)?;
+        let mut wait = PinWait::new(&self.inner, control);
         let mut wait = |futex, purged| wait.wait(futex, purged);
-        table.accept(pages, state::now(), &mut wait)
-    }
-}
-
-impl Region {
-    /// Ends a hold after which its pages may go.
-    #[inline]
-    pub(crate) fn let_go(&self, hold: Hold<'_>) {
-        let inner = &self.inner;
-        let Some(control) = inner.known_control().filter(|_| !hold.is_inherited()) else { return };
-        let (pages, stamp, table) = (hold.pages(), state::now(), control.table());
-        // They are as old as the end of their last use, and may go from the release on.
-        table.touch(pages.clone(), stamp);
-        if hold.release() && !table.is_base(States::UNPINNED) {
-            let whole = pages.start == 0 && pages.end == table.pages;
-            // Corrupt words are for the next pin to tell.
-            let _ = if whole { table.unpin_all(stamp).map(drop) } else { table.unpin(pages, stamp) };
-        }
-        inner.look_after();
+        let purged = control.table().accept(hold.pages(), state::now(), &mut wait)?;
+        Ok(PinGuard { _hold: hold.for_use(), contents: Contents::from_purged(purged), view })
     }
 }
 
@@ -129,15 +118,6 @@ impl Deref for PinGuard<'_> {
     #[inline]
     fn deref(&self) -> &Mapping {
         &self.view
-    }
-}
-
-impl Drop for PinGuard<'_> {
-    #[inline]
-    fn drop(&mut self) {
-        if let Some(hold) = self.hold.take() {
-            self.region.let_go(hold);
-        }
     }
 }
 

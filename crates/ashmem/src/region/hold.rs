@@ -1,14 +1,16 @@
 //! Holds: what keeps pages from being purged while somebody reads them. Leases and guards are made of them.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 
 use super::Inner;
 use crate::control::Control;
 use crate::page::page_size;
+use crate::state::{self, States};
 use crate::sys::fork;
 use crate::sys::lock::{self, Kind};
-use crate::{Error, PageRange, Result};
+use crate::{Error, Mapping, PageRange, Result};
 
 /// Up to so many pages it is quicker to count each than to ask the kernel for a lock.
 const COUNTED_PAGES: u64 = 1024;
@@ -17,9 +19,9 @@ const COUNTED_PAGES: u64 = 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum By {
     /// The whole region, counted in a slot.
-    Region(usize),
+    Region(u16),
     /// Each page, counted in a slot.
-    Pages(usize),
+    Pages(u16),
     /// A read lock on the bytes.
     Lock,
 }
@@ -28,32 +30,58 @@ enum By {
 ///
 /// In a forked child it means nothing: it is the parent's.
 pub(crate) struct Hold<'a> {
-    inner: &'a Inner,
+    inner: &'a Arc<Inner>,
+    control: Option<&'a Control>,
     pages: Range<u64>,
     by: By,
     generation: u32,
+    is_use: bool,
 }
 
 impl Inner {
-    /// Holds pages. Whether they are there has to be looked at afterwards.
-    #[inline]
-    pub(crate) fn hold(&self, control: Option<&Control>, range: PageRange) -> Result<Hold<'_>> {
-        let by = match control.filter(|control| control.is_writable()) {
-            Some(control) => match self.holder.slot() {
-                Some(slot) if range.is_whole() => {
-                    control.holds().hold_all(slot);
-                    By::Region(slot)
-                }
-                slot => self.hold_by(control, slot, &range)?,
-            },
-            None => self.hold_by_lock(&range)?,
+    /// Holds pages for a use, and gives the mapping to use them through, when that takes nothing but counting: this process has
+    /// a slot, and nothing is purged in the region.
+    #[inline(always)]
+    pub(crate) fn hold_at_once(self: &Arc<Self>, range: &PageRange) -> Option<(Hold<'_>, &Mapping)> {
+        let control = self.known_control()?;
+        let mapping = self.mapping.get()?;
+        // Who has a slot has a writable control block.
+        let slot = self.holder.slot()?;
+        let by = if range.is_whole() {
+            control.holds().hold_all(slot);
+            By::Region(slot as u16)
+        } else {
+            hold_pages(control, slot, range)?
         };
-        let pages = range.first()..range.end();
-        Ok(Hold { inner: self, pages, by, generation: fork::generation() })
+        let (pages, generation) = (range.first()..range.end(), fork::generation());
+        let mut hold = Hold { inner: self, control: Some(control), pages, by, generation, is_use: true };
+        if control.area().load().may_have_purged() {
+            hold.is_use = false;
+            return None;
+        }
+        Some((hold, mapping))
     }
 
-    /// Holds pages that are no whole region, or for the first time.
-    fn hold_by(&self, control: &Control, slot: Option<usize>, range: &PageRange) -> Result<By> {
+    /// Holds pages. Whether they are there has to be looked at afterwards.
+    pub(crate) fn hold<'a>(
+        self: &'a Arc<Self>,
+        control: Option<&'a Control>,
+        range: PageRange,
+    ) -> Result<Hold<'a>> {
+        let by = self.hold_by(control, self.holder.slot(), &range)?;
+        let pages = range.first()..range.end();
+        Ok(Hold { inner: self, control, pages, by, generation: fork::generation(), is_use: false })
+    }
+
+    fn hold_by(
+        self: &Arc<Self>,
+        control: Option<&Control>,
+        slot: Option<usize>,
+        range: &PageRange,
+    ) -> Result<By> {
+        let Some(control) = control.filter(|control| control.is_writable()) else {
+            return self.hold_by_lock(range);
+        };
         if !range.is_whole() && range.len() > COUNTED_PAGES {
             return self.hold_by_lock(range);
         }
@@ -64,9 +92,11 @@ impl Inner {
         match slot {
             Some(slot) if range.is_whole() => {
                 control.holds().hold_all(slot);
-                Ok(By::Region(slot))
+                Ok(By::Region(slot as u16))
             }
-            Some(slot) if control.holds().hold(slot, range.first()..range.end()) => Ok(By::Pages(slot)),
+            Some(slot) if control.holds().hold(slot, range.first()..range.end()) => {
+                Ok(By::Pages(slot as u16))
+            }
             _ => self.hold_by_lock(range),
         }
     }
@@ -97,39 +127,43 @@ impl Inner {
 }
 
 impl Hold<'_> {
+    #[inline]
     pub(crate) fn pages(&self) -> Range<u64> {
         self.pages.clone()
     }
 
-    /// Whether it belongs to a parent of this process.
+    /// A hold that ends a use of the pages when it is dropped: unless this process still holds them, they are young then, and
+    /// unpinned if they were pinned.
     #[inline]
-    pub(crate) fn is_inherited(&self) -> bool {
-        self.generation != fork::generation()
+    pub(crate) fn for_use(mut self) -> Self {
+        self.is_use = true;
+        self
     }
 
-    /// Ends it, and says whether this process holds none of the pages any more through the whole region.
-    #[inline]
-    fn end(&self) -> bool {
-        let holds = |slot| self.inner.known_control().map(|control| (control.holds(), slot));
-        match self.by {
-            By::Region(slot) => holds(slot).is_none_or(|(holds, slot)| holds.release_all(slot)),
-            By::Pages(slot) => holds(slot).is_none_or(|(holds, slot)| {
-                holds.release(slot, self.pages.clone());
-                !holds.holds_all(slot)
-            }),
-            By::Lock => {
+    /// Takes that back: the pages were of no use.
+    pub(crate) fn for_nothing(&mut self) {
+        self.is_use = false;
+    }
+
+    /// Ends one that is not of the whole region by its count.
+    #[inline(never)]
+    fn end_part(&self) {
+        let is_last = match (self.by, self.control) {
+            (By::Pages(slot), Some(control)) => {
+                let holds = control.holds();
+                holds.release(slot.into(), self.pages()) && !holds.holds_all(slot.into())
+            }
+            _ => {
                 self.unlock();
                 true
             }
-        }
-    }
-
-    /// As dropping it, but says whether this process holds none of the pages any more as a part of the whole region. True also for
-    /// one that is inherited, and ends nothing.
-    #[inline]
-    pub(crate) fn release(self) -> bool {
-        let hold = std::mem::ManuallyDrop::new(self);
-        hold.is_inherited() || hold.end()
+        };
+        let Some(control) = self.control.filter(|_| is_last && self.is_use) else { return };
+        let (table, stamp) = (control.table(), state::now());
+        table.touch(self.pages(), stamp);
+        // Corrupt words are for the next pin to tell.
+        let _ = table.unpin(self.pages(), stamp);
+        self.inner.look_after();
     }
 
     #[cold]
@@ -146,8 +180,27 @@ impl Hold<'_> {
 impl Drop for Hold<'_> {
     #[inline]
     fn drop(&mut self) {
-        if !self.is_inherited() {
-            self.end();
+        if self.generation != fork::generation() {
+            // A parent's.
+            return;
         }
+        let (By::Region(slot), Some(control)) = (self.by, self.control) else { return self.end_part() };
+        if !control.holds().release_all(slot.into()) || !self.is_use {
+            return;
+        }
+        let (area, stamp) = (control.area(), state::now());
+        area.stamp.store(stamp, Ordering::Relaxed);
+        if !area.is_all(States::UNPINNED) {
+            // Corrupt words are for the next pin to tell.
+            let _ = control.table().unpin_all(stamp);
+        }
+        self.inner.look_after();
     }
+}
+
+/// Counts pages, if they are few.
+#[inline]
+fn hold_pages(control: &Control, slot: usize, range: &PageRange) -> Option<By> {
+    let counted = range.len() <= COUNTED_PAGES && control.holds().hold(slot, range.first()..range.end());
+    counted.then_some(By::Pages(slot as u16))
 }

@@ -155,6 +155,13 @@ impl Area<'_> {
         self.word.compare_exchange(old.0, new.0, Ordering::SeqCst, Ordering::Relaxed).is_ok()
     }
 
+    /// Whether all pages are in one state, by the area word alone.
+    #[inline]
+    pub(crate) fn is_all(&self, base: States) -> bool {
+        let area = self.load();
+        !area.is_dirty() && area.base() == base
+    }
+
     /// Pins the whole region, if that takes one step and nobody interferes.
     #[inline]
     pub(crate) fn pin_at_once(&self) -> bool {

@@ -101,6 +101,7 @@ impl<'a> Holds<'a> {
     }
 
     /// Holds some pages; false, and nothing is held, when one of them is held too often.
+    #[inline]
     pub(crate) fn hold(&self, slot: usize, pages: Range<u64>) -> bool {
         let used = self.head(slot, ROW_USED);
         if used.load(Ordering::Relaxed) == 0 {
@@ -108,26 +109,41 @@ impl<'a> Holds<'a> {
             used.store(1, Ordering::SeqCst);
         }
         let row = self.row(slot);
-        for (word, ones) in lanes(pages.clone()) {
-            let before = row[word].fetch_add(ones, Ordering::SeqCst);
-            if is_full(before, ones) {
-                row[word].fetch_sub(ones, Ordering::SeqCst);
-                let held = pages.start..(word as u64 * LANES).max(pages.start);
-                if held.start < held.end {
-                    self.release(slot, held);
-                }
+        let (word, ones) = first_lanes(&pages);
+        if is_full(row[word].fetch_add(ones, Ordering::SeqCst), ones) {
+            self.take_back(slot, word, ones, pages.start);
+            return false;
+        }
+        for (word, ones) in more_lanes(&pages) {
+            if is_full(row[word].fetch_add(ones, Ordering::SeqCst), ones) {
+                self.take_back(slot, word, ones, pages.start);
                 return false;
             }
         }
         true
     }
 
-    /// Ends a hold on some pages.
-    pub(crate) fn release(&self, slot: usize, pages: Range<u64>) {
-        let row = self.row(slot);
-        for (word, ones) in lanes(pages) {
-            row[word].fetch_sub(ones, Ordering::SeqCst);
+    #[cold]
+    fn take_back(&self, slot: usize, word: usize, ones: u64, start: u64) {
+        self.row(slot)[word].fetch_sub(ones, Ordering::SeqCst);
+        let end = word as u64 * LANES;
+        if start < end {
+            self.release(slot, start..end);
         }
+    }
+
+    /// Ends a hold on some pages; whether it was the slot's last one of that kind on any of them.
+    #[inline]
+    pub(crate) fn release(&self, slot: usize, pages: Range<u64>) -> bool {
+        let row = self.row(slot);
+        let release = |(word, ones): (usize, u64)| {
+            let before = row[word].fetch_sub(ones, Ordering::SeqCst);
+            // A byte that is meant and was one is zero here, and no other.
+            let rest = (before ^ ones) | !(ones * 0xff);
+            rest.wrapping_sub(ONES) & !rest & (ONES << 7) != 0
+        };
+        let first = release(first_lanes(&pages));
+        more_lanes(&pages).map(release).fold(first, |any, last| any | last)
     }
 
     /// Whether the slot counts anything now.
@@ -168,16 +184,25 @@ impl<'a> Holds<'a> {
     }
 }
 
-/// The words of a row that count `pages`, each with a one in the byte of every page that is meant.
+/// The first word of a row that counts `pages`, with a one in the byte of every page that is meant.
 #[inline]
-fn lanes(pages: Range<u64>) -> impl Iterator<Item = (usize, u64)> {
-    (pages.start / LANES..pages.end.div_ceil(LANES)).map(move |word| {
-        let base = word * LANES;
-        let from = pages.start.saturating_sub(base) * 8;
-        let to = (pages.end - base).min(LANES) * 8;
-        let below = |bits: u64| if bits >= 64 { u64::MAX } else { (1 << bits) - 1 };
-        (word as usize, ONES & below(to) & !below(from))
-    })
+fn first_lanes(pages: &Range<u64>) -> (usize, u64) {
+    let word = pages.start / LANES;
+    let from = pages.start % LANES * 8;
+    (word as usize, ONES << from & below(pages.end - word * LANES))
+}
+
+/// The other words.
+#[inline]
+fn more_lanes(pages: &Range<u64>) -> impl Iterator<Item = (usize, u64)> + use<> {
+    let end = pages.end;
+    (pages.start / LANES + 1..end.div_ceil(LANES)).map(move |word| (word as usize, below(end - word * LANES)))
+}
+
+/// Ones in the bytes of that many pages.
+#[inline]
+fn below(pages: u64) -> u64 {
+    if pages >= LANES { ONES } else { ONES & ((1 << (8 * pages)) - 1) }
 }
 
 /// Whether one of the counts that `ones` stands for has reached the most.
@@ -232,7 +257,8 @@ mod tests {
         assert_eq!(held_pages(&holds, 3, 100), (5..41).collect::<Vec<_>>());
         assert_eq!(held_pages(&holds, 4, 100), [99]);
         assert_eq!(held_pages(&holds, 5, 100), []);
-        holds.release(3, 5..30);
+        assert!(holds.release(3, 5..30), "5 is not held any more");
+        assert!(holds.hold(3, 30..32) && !holds.release(3, 30..32));
         assert_eq!(held_pages(&holds, 3, 100), (20..41).collect::<Vec<_>>());
         holds.release(3, 20..41);
         assert_eq!(held_pages(&holds, 3, 100), []);

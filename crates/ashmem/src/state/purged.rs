@@ -130,13 +130,6 @@ impl Table<'_> {
         }
     }
 
-    /// Whether all of the pages are pinned or unpinned by one and the same word for the whole region.
-    #[inline]
-    pub(crate) fn is_base(&self, base: States) -> bool {
-        let area = self.area.load();
-        !area.is_dirty() && area.base() == base
-    }
-
     /// Makes unpinned pages purged without taking anything away: their contents do not count any more.
     pub(crate) fn lose(&self, pages: Range<u64>) -> Result<(), Corrupt> {
         // Twice, so that nobody who has looked at the pages in between takes the mark back.
