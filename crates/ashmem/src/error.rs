@@ -89,14 +89,14 @@ pub enum Error {
         /// Bytes in a page.
         page_size: u64,
     },
-    /// An access through a mapping that leaves it.
-    #[error("access of {len} bytes at {offset} is outside of a mapping of {size} bytes")]
+    /// An access that leaves the mapping, the memory file or the buffer.
+    #[error("access of {len} bytes at {offset} is outside of {size} bytes")]
     AccessOutOfBounds {
-        /// Offset in the mapping, in bytes.
+        /// Where the access starts, in bytes.
         offset: u64,
         /// Length of the access in bytes.
         len: u64,
-        /// Length of the mapping in bytes.
+        /// Length of what it leaves, in bytes.
         size: u64,
     },
     /// An atomic view at an address that its type may not have.
@@ -124,6 +124,12 @@ pub enum Error {
         needed: Protection,
         /// What the region allows.
         mask: Protection,
+    },
+    /// Protection bits that there are not.
+    #[error("protection {bits:#x}: it has other bits than READ, WRITE and EXEC")]
+    ProtectionInvalid {
+        /// The refused bits, with those that are known.
+        bits: u32,
     },
     /// A write through a read-only mapping or descriptor.
     #[error("{operation}: the mapping or descriptor is read-only")]
@@ -167,6 +173,24 @@ pub enum Error {
     /// A builder has asked for what it is building.
     #[error("build: the builder asks for what it builds")]
     BuildReentered,
+    /// The object was closed before.
+    #[error("{operation}: it is closed")]
+    Closed {
+        /// What was tried.
+        operation: &'static str,
+    },
+    /// The memory file was deactivated, or closed, before.
+    #[error("{operation}: the memory file has been deactivated")]
+    Deactivated {
+        /// What was tried.
+        operation: &'static str,
+    },
+    /// The memory file was purged and has not been written since.
+    #[error("{operation}: the memory file has been purged")]
+    Purged {
+        /// What was tried.
+        operation: &'static str,
+    },
     /// A system call failed.
     #[error("{operation}: {source}")]
     System {
@@ -198,7 +222,8 @@ impl Error {
             | Error::RangeMisaligned { .. }
             | Error::AccessOutOfBounds { .. }
             | Error::AccessMisaligned { .. }
-            | Error::ProtectionAdded { .. } => libc::EINVAL,
+            | Error::ProtectionAdded { .. }
+            | Error::ProtectionInvalid { .. } => libc::EINVAL,
             Error::NotARegion { .. } | Error::NotACache { .. } => libc::ENOTTY,
             Error::ControlBlockCorrupt { .. } => libc::EUCLEAN,
             Error::NotPurgeable { .. } | Error::ProtectionDenied { .. } | Error::Unsealable => libc::EPERM,
@@ -207,6 +232,8 @@ impl Error {
             Error::CacheFull { .. } => libc::ENOSPC,
             Error::BuildReentered => libc::EDEADLK,
             Error::PurgeLocked { .. } => libc::EBUSY,
+            Error::Closed { .. } | Error::Deactivated { .. } => libc::EBADF,
+            Error::Purged { .. } => libc::ENODATA,
             Error::System { source, .. } => source.raw_os_error().unwrap_or(libc::EIO),
         }
     }

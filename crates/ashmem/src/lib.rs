@@ -41,6 +41,8 @@ mod held;
 #[cfg(not(loom))]
 mod mapping;
 #[cfg(not(loom))]
+mod memory_file;
+#[cfg(not(loom))]
 mod page;
 #[cfg(not(loom))]
 mod pool;
@@ -57,6 +59,8 @@ mod reclaim;
 #[cfg(not(loom))]
 mod region;
 #[cfg(not(loom))]
+mod shared_memory;
+#[cfg(not(loom))]
 mod sys;
 
 #[cfg(not(loom))]
@@ -64,6 +68,7 @@ pub use self::{
     cache::{Cache, CacheEntry, CacheOptions, CacheStats, Lookup},
     error::{Error, Result},
     mapping::{MapOptions, Mapping, MappingCursor, View},
+    memory_file::{MemoryFile, MemoryInputStream, MemoryOutputStream},
     page::{PageRange, page_size},
     pool::{Buffer, Import, Imports, Pool},
     protection::Protection,
@@ -73,4 +78,5 @@ pub use self::{
     region::{
         Contents, FreezeError, Frozen, Lease, NAME_MAX, PinGuard, PinStatus, Region, RegionOptions, Stats,
     },
+    shared_memory::SharedMemory,
 };
