@@ -69,6 +69,7 @@ pub use self::{
     error::{Error, Result},
     mapping::{MapOptions, Mapping, MappingCursor, View},
     memory_file::{MemoryFile, MemoryInputStream, MemoryOutputStream},
+    mapping::{MapOptions, Mapping, MappingCursor, TypedView, View},
     page::{PageRange, page_size},
     pool::{Buffer, Import, Imports, Pool},
     protection::Protection,
@@ -80,3 +81,7 @@ pub use self::{
     },
     shared_memory::SharedMemory,
 };
+
+/// The version of bytemuck whose traits say which types can be read from a [`Mapping`] and written to it.
+#[cfg(not(loom))]
+pub use bytemuck;

@@ -9,10 +9,12 @@ mod access;
 mod atomics;
 mod cursor;
 mod options;
+mod typed;
 mod view;
 
 pub use cursor::MappingCursor;
 pub use options::MapOptions;
+pub use typed::TypedView;
 pub use view::View;
 
 use crate::sys::map::RawMap;
