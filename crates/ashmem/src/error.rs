@@ -191,6 +191,33 @@ pub enum Error {
         /// What was tried.
         operation: &'static str,
     },
+    /// The header of a ring, or the length of a message in it, is nothing that an honest end writes.
+    #[error("ring corrupt: {reason}")]
+    RingCorrupt {
+        /// Which check failed.
+        reason: &'static str,
+    },
+    /// Somebody, in this process or another, has this end of the ring.
+    #[error("claim the {end} of a ring: somebody has it")]
+    RingEndTaken {
+        /// Which end: "producer" or "consumer".
+        end: &'static str,
+    },
+    /// The other end of the ring was claimed once and is not any more, and nothing is left that could be done without it.
+    /// Whoever claims it goes on from where it was.
+    #[error("{operation}: nobody has the other end of the ring any more")]
+    RingPeerGone {
+        /// What waited for the peer.
+        operation: &'static str,
+    },
+    /// The message does not fit into the ring, however empty it is.
+    #[error("send to ring: the message has {len} bytes, at most {max} fit")]
+    MessageTooLong {
+        /// Length of the message in bytes.
+        len: u64,
+        /// The longest message of this ring in bytes.
+        max: u64,
+    },
     /// A system call failed.
     #[error("{operation}: {source}")]
     System {
@@ -225,13 +252,15 @@ impl Error {
             | Error::ProtectionAdded { .. }
             | Error::ProtectionInvalid { .. } => libc::EINVAL,
             Error::NotARegion { .. } | Error::NotACache { .. } => libc::ENOTTY,
-            Error::ControlBlockCorrupt { .. } => libc::EUCLEAN,
+            Error::ControlBlockCorrupt { .. } | Error::RingCorrupt { .. } => libc::EUCLEAN,
             Error::NotPurgeable { .. } | Error::ProtectionDenied { .. } | Error::Unsealable => libc::EPERM,
             Error::ReadOnly { .. } => libc::EACCES,
             Error::PurgeStuck { .. } | Error::BuildStuck { .. } => libc::ETIMEDOUT,
             Error::CacheFull { .. } => libc::ENOSPC,
             Error::BuildReentered => libc::EDEADLK,
-            Error::PurgeLocked { .. } => libc::EBUSY,
+            Error::PurgeLocked { .. } | Error::RingEndTaken { .. } => libc::EBUSY,
+            Error::RingPeerGone { .. } => libc::EPIPE,
+            Error::MessageTooLong { .. } => libc::EMSGSIZE,
             Error::Closed { .. } | Error::Deactivated { .. } => libc::EBADF,
             Error::Purged { .. } => libc::ENODATA,
             Error::System { source, .. } => source.raw_os_error().unwrap_or(libc::EIO),

@@ -26,6 +26,8 @@ compile_error!("ashmem needs Linux");
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("ashmem needs a 64-bit system");
 
+#[cfg_attr(loom, allow(dead_code, unused_imports, reason = "loom runs the positions alone"))]
+pub mod ring;
 #[cfg_attr(loom, allow(dead_code, unused_imports, reason = "loom runs the pin state alone"))]
 mod state;
 mod sync;
@@ -67,9 +69,8 @@ mod sys;
 pub use self::{
     cache::{Cache, CacheEntry, CacheOptions, CacheStats, Lookup},
     error::{Error, Result},
-    mapping::{MapOptions, Mapping, MappingCursor, View},
-    memory_file::{MemoryFile, MemoryInputStream, MemoryOutputStream},
     mapping::{MapOptions, Mapping, MappingCursor, TypedView, View},
+    memory_file::{MemoryFile, MemoryInputStream, MemoryOutputStream},
     page::{PageRange, page_size},
     pool::{Buffer, Import, Imports, Pool},
     protection::Protection,
@@ -79,6 +80,7 @@ pub use self::{
     region::{
         Contents, FreezeError, Frozen, Lease, NAME_MAX, PinGuard, PinStatus, Region, RegionOptions, Stats,
     },
+    ring::Ring,
     shared_memory::SharedMemory,
 };
 

@@ -1,9 +1,9 @@
-//! The atomics that the pin state runs on: the machine's, or models of them under `--cfg loom`.
+//! The atomics that the pin state and rings run on: the machine's, or models of them under `--cfg loom`.
 
 #[cfg(loom)]
-pub(crate) use model::AtomicU64;
+pub(crate) use model::{AtomicU32, AtomicU64};
 #[cfg(not(loom))]
-pub(crate) use std::sync::atomic::{AtomicU64, Ordering};
+pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 #[cfg(loom)]
 pub(crate) use loom::sync::atomic::Ordering;
@@ -22,8 +22,8 @@ pub(crate) fn swap_pair(_: &[AtomicU64], _: [u64; 2], _: [u64; 2]) -> bool {
     false
 }
 
-/// Loom's atomic with every access made a read-modify-write. The pin state is sequentially consistent, which loom does
-/// not model for plain loads; and its search is thorough only for accesses that it takes for conflicting.
+/// Loom's atomics with every access made a read-modify-write. What runs on them is sequentially consistent, which loom
+/// does not model for plain loads; and its search is thorough only for accesses that it takes for conflicting.
 #[cfg(loom)]
 mod model {
     use super::Ordering;
@@ -64,6 +64,27 @@ mod model {
             _: Ordering,
         ) -> Result<u64, u64> {
             self.0.compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire)
+        }
+    }
+
+    #[derive(Debug)]
+    pub(crate) struct AtomicU32(loom::sync::atomic::AtomicU32);
+
+    impl AtomicU32 {
+        pub(crate) fn new(value: u32) -> AtomicU32 {
+            AtomicU32(loom::sync::atomic::AtomicU32::new(value))
+        }
+
+        pub(crate) fn load(&self, _: Ordering) -> u32 {
+            self.0.fetch_or(0, Ordering::AcqRel)
+        }
+
+        pub(crate) fn store(&self, value: u32, _: Ordering) {
+            self.0.swap(value, Ordering::AcqRel);
+        }
+
+        pub(crate) fn swap(&self, value: u32, _: Ordering) -> u32 {
+            self.0.swap(value, Ordering::AcqRel)
         }
     }
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod copy;
 pub(crate) mod fork;
+pub(crate) mod futex;
 pub(crate) mod lock;
 pub(crate) mod map;
 pub(crate) mod memfd;

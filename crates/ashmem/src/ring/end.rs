@@ -1,0 +1,171 @@
+//! What the two ends have in common: the claim, the position, sleeping and waking.
+
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::Ring;
+use super::positions::{ASLEEP, Cursor, OutOfRange, Side};
+use super::region::Memory;
+use super::window::Window;
+use crate::sys::{futex, lock, memfd};
+use crate::{Error, Result};
+
+/// The longest sleep before the peer is looked after.
+const NAP: Duration = Duration::from_millis(100);
+
+/// How often an end looks before it sleeps. Going to sleep and being woken takes longer than what a peer at work needs for the
+/// next commit.
+const LOOKS: u32 = 200;
+
+const OUT_OF_RANGE: Error =
+    Error::RingCorrupt { reason: "the positions are further apart than the capacity" };
+
+/// A claimed end of a ring.
+#[derive(Debug)]
+pub(super) struct End {
+    memory: Arc<Memory>,
+    side: Side,
+    cursor: Cursor,
+    /// Holds the claim by being open; closed first of all when the end is dropped.
+    claim: Option<lock::Handle<'static>>,
+}
+
+impl From<OutOfRange> for Error {
+    fn from(_: OutOfRange) -> Error {
+        OUT_OF_RANGE
+    }
+}
+
+impl End {
+    pub(super) fn claim(ring: &Ring, side: Side) -> Result<End> {
+        let own = memfd::reopen(ring.as_fd(), true).map_err(Error::system("reopen ring"))?;
+        let claim = lock::Handle::Own(own);
+        let (start, end) = (side.lock(), side.lock() + 1);
+        let locked = claim.try_set(lock::Kind::Write, start, end).map_err(Error::system("lock ring"))?;
+        if !locked {
+            return Err(Error::RingEndTaken { end: side.name() });
+        }
+        let memory = ring.memory().clone();
+        let pair = memory.pair(side)?;
+        let position = |words: super::positions::Words<'_>| words.position.load(Ordering::SeqCst);
+        let cursor = Cursor::new(side, memory.capacity(), position(pair.mine), position(pair.theirs))?;
+        memory.claimed(side)?.store(1, Ordering::SeqCst);
+        Ok(End { memory, side, cursor, claim: Some(claim) })
+    }
+
+    #[inline]
+    pub(super) fn capacity(&self) -> u64 {
+        self.memory.capacity()
+    }
+
+    #[inline]
+    pub(super) fn position(&self) -> u64 {
+        self.cursor.position()
+    }
+
+    /// Bytes that this end can write or read now. Looks at the peer's position only when it knows of less than `enough`.
+    #[inline]
+    pub(super) fn available(&mut self, enough: u64) -> Result<u64> {
+        let known = self.cursor.available();
+        if known >= enough {
+            return Ok(known);
+        }
+        let theirs = self.memory.pair(self.side)?.theirs.position.load(Ordering::SeqCst);
+        self.cursor.see(theirs)?;
+        Ok(self.cursor.available())
+    }
+
+    /// `len` bytes from `offset` behind this end's position; all within the capacity.
+    #[inline]
+    pub(super) fn window(&self, offset: u64, len: u64) -> Window<'_> {
+        let (place, before_wrap) = self.cursor.place(offset);
+        Window::new(self.memory.mapping(), self.memory.data(), place, before_wrap, len)
+    }
+
+    /// Leaves `len` bytes to the peer, and wakes it if it waits for them.
+    #[inline]
+    pub(super) fn commit(&mut self, len: u64) -> Result<()> {
+        let pair = self.memory.pair(self.side)?;
+        if pair.commit(self.cursor.advance(len)) {
+            futex::wake_one(pair.theirs.bell);
+        }
+        Ok(())
+    }
+
+    /// Waits until `len` bytes are available, at most the capacity. False when that took longer than `timeout`.
+    #[inline]
+    pub(super) fn wait(
+        &mut self,
+        len: u64,
+        timeout: Option<Duration>,
+        operation: &'static str,
+    ) -> Result<bool> {
+        if self.available(len)? >= len {
+            return Ok(true);
+        }
+        self.wait_longer(len, timeout, operation)
+    }
+
+    #[cold]
+    fn wait_longer(&mut self, len: u64, timeout: Option<Duration>, operation: &'static str) -> Result<bool> {
+        if timeout == Some(Duration::ZERO) {
+            return Ok(false);
+        }
+        for _ in 0..LOOKS {
+            std::hint::spin_loop();
+            if self.available(len)? >= len {
+                return Ok(true);
+            }
+        }
+        // A moment that no clock reaches is none.
+        let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        loop {
+            let nap = until.map_or(NAP, |until| until.saturating_duration_since(Instant::now()).min(NAP));
+            if nap.is_zero() {
+                return Ok(false);
+            }
+            self.nap(len, nap)?;
+            if self.available(len)? >= len {
+                return Ok(true);
+            }
+            if self.peer_is_gone()? {
+                // It may have committed something since, before it went.
+                return if self.available(len)? >= len {
+                    Ok(true)
+                } else {
+                    Err(Error::RingPeerGone { operation })
+                };
+            }
+        }
+    }
+
+    /// Sleeps until the peer has committed enough, or wakes this end for another reason, at most that long.
+    fn nap(&mut self, len: u64, most: Duration) -> Result<()> {
+        let pair = self.memory.pair(self.side)?;
+        Ok(pair.nap(&mut self.cursor, len, |bell| futex::wait(bell, ASLEEP, most))?)
+    }
+
+    fn peer_is_gone(&self) -> Result<bool> {
+        let peer = self.side.peer();
+        let Some(claim) = &self.claim else { return Ok(true) };
+        if self.memory.claimed(peer)?.load(Ordering::SeqCst) == 0 {
+            return Ok(false);
+        }
+        let held = lock::is_held(claim.fd(), peer.lock(), peer.lock() + 1);
+        Ok(!held.map_err(Error::system("look for the ring's other end"))?)
+    }
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        // First the claim, so that a peer that is woken finds it gone.
+        self.claim = None;
+        if let Ok(pair) = self.memory.pair(self.side) {
+            if pair.wake() {
+                futex::wake_one(pair.theirs.bell);
+            }
+        }
+    }
+}
