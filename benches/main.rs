@@ -18,6 +18,7 @@ mod pins;
 mod processes;
 mod purge;
 mod report;
+mod ring;
 mod suite;
 
 use std::fmt::Display;
@@ -34,6 +35,9 @@ fn main() -> ExitCode {
         if flag == processes::PEER {
             return processes::peer(rest);
         }
+        if flag == ring::PEER {
+            return ring::peer(rest);
+        }
     }
     if arguments.iter().any(|argument| argument == "--strict") {
         restart_strict(&arguments);
@@ -44,6 +48,7 @@ fn main() -> ExitCode {
     purge::run(&mut suite);
     contention::run(&mut suite);
     processes::run(&mut suite);
+    ring::run(&mut suite);
     let all_met = suite.finish();
     let strict = std::env::var_os(STRICT).is_some_and(|value| value != "0");
     if strict && !all_met { ExitCode::FAILURE } else { ExitCode::SUCCESS }
