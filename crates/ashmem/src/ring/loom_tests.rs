@@ -44,13 +44,15 @@ impl Ring {
         Pair { mine: words(side), theirs: words(side.peer()) }
     }
 
-    fn sleep(&self, side: Side, bell: &AtomicU32) {
+    fn sleep(&self, side: Side, bell: &AtomicU32) -> bool {
         let (lock, woken) = &self.sleepers[side as usize];
         let guard = lock.lock().expect("no panic");
         // The kernel compares and queues in one step.
-        if bell.load(Ordering::SeqCst) == ASLEEP {
-            drop(woken.wait(guard).expect("no panic"));
+        if bell.load(Ordering::SeqCst) != ASLEEP {
+            return false;
         }
+        drop(woken.wait(guard).expect("no panic"));
+        true
     }
 }
 
@@ -161,9 +163,7 @@ fn a_sleeper_is_told_of_the_end() {
         let mut consumer = Ring::end(&ring, Side::Consumer);
         let sleep = |bell: &AtomicU32| {
             // Looks, as a sleeper does after its nap at the latest.
-            if gone.load(Ordering::SeqCst) == 0 {
-                ring.sleep(Side::Consumer, bell);
-            }
+            gone.load(Ordering::SeqCst) == 0 && ring.sleep(Side::Consumer, bell)
         };
         ring.pair(Side::Consumer).nap(&mut consumer.cursor, 1, sleep).expect("in range");
         goes.join().expect("no panic");

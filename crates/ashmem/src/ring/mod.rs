@@ -9,11 +9,12 @@
 //! ```
 //!
 //! The capacity is a power of two, and at least a page. Nothing in the header says it: the region's size does, which the
-//! kernel keeps. The header has a mark, and for each end, in cache lines of their own:
+//! kernel keeps. The header has a mark, and for each end:
 //!
 //! - its **position**: how many bytes it has committed since the ring was made (written, for the producer; read, for the
 //!   consumer). It wraps with the integer, and the byte at a position is in the data at its remainder by the capacity;
-//! - its **bell**, a futex: up while the end sleeps; and the peer's position that it waits for;
+//! - its **bell**, a futex: up while the end sleeps; and the peer's position that it waits for. They are in the cache line of the
+//!   peer's position, so that a commit needs no other;
 //! - whether it was ever **claimed**.
 //!
 //! # Protocol

@@ -75,21 +75,22 @@ impl Pair<'_> {
 
     /// Sleeps until `len` bytes are available, or until `sleep` returns for another reason, unless they are already.
     ///
-    /// `sleep` is given this end's bell, and must not sleep when that is not [`ASLEEP`]; the peer takes it down and wakes.
+    /// `sleep` is given this end's bell, and must not sleep when that is not [`ASLEEP`]. It says whether the peer woke it, having
+    /// taken the bell down.
     pub(crate) fn nap(
         &self,
         cursor: &mut Cursor,
         len: u64,
-        sleep: impl FnOnce(&AtomicU32),
+        sleep: impl FnOnce(&AtomicU32) -> bool,
     ) -> Result<(), OutOfRange> {
         self.mine.wanted.store(cursor.wanted(len), SeqCst);
         self.mine.bell.store(ASLEEP, SeqCst);
         // Only now: what was committed before the bell was up did not ring it.
         let seen = cursor.see(self.theirs.position.load(SeqCst));
-        if seen.is_ok() && cursor.available() < len {
-            sleep(self.mine.bell);
+        let woken = seen.is_ok() && cursor.available() < len && sleep(self.mine.bell);
+        if !woken {
+            self.mine.bell.store(AWAKE, SeqCst);
         }
-        self.mine.bell.store(AWAKE, SeqCst);
         seen
     }
 }
@@ -236,11 +237,12 @@ mod tests {
             assert!(!producer.commit(29), "it waits for more");
             assert!(producer.commit(30));
             assert!(!producer.commit(40), "it was woken");
+            true
         };
         consumer.nap(&mut cursor, 30, asleep).unwrap();
         assert!(!producer.commit(60), "it is awake");
         consumer.nap(&mut cursor, 60, |_| panic!("there is enough")).unwrap();
-        let nobody = |_: &AtomicU32| ();
+        let nobody = |_: &AtomicU32| false;
         consumer.nap(&mut cursor, 64, nobody).unwrap();
         assert!(!producer.commit(64), "it went on by itself");
     }

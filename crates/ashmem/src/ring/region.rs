@@ -17,23 +17,19 @@ const CAPACITY_MAX: u64 = 1 << 39;
 /// The first word of a ring's header: what it is, and which version.
 const MARK: u64 = u64::from_ne_bytes(*b"ring\x01\0\0\0");
 
-/// Words of eight bytes, a pair of cache lines apart: processors fetch two at a time.
-const POSITION: [usize; 2] = [16, 32];
-const WANTED: [usize; 2] = [48, 64];
-const CLAIMED: [usize; 2] = [49, 65];
-const WORDS: u64 = 80;
+const TOO_SHORT: Error = Error::RingCorrupt { reason: "the header is too short" };
 
-/// Words of four bytes behind them.
-const BELL: [usize; 2] = [0, 32];
-const BELLS: u64 = 64;
+/// Where each end has its line, as words of eight bytes. A line is a pair of cache lines: processors fetch two at a time.
+///
+/// It holds the end's position, and what it looks at after moving that: the other's wanted position and bell. So a commit
+/// touches one line, and a sleeper that was woken reads one.
+const LINE: [usize; 2] = [16, 32];
+const CLAIMED: [usize; 2] = [48, 49];
+const WORDS: u64 = 64;
 
-const _: () = assert!(WORDS * 8 + BELLS * 4 <= 4096, "the header fits into the smallest page");
+const _: () = assert!(WORDS * 8 <= 4096, "the header fits into the smallest page");
 
 impl Side {
-    fn index(self) -> usize {
-        self as usize
-    }
-
     /// The byte of the file whose lock is the claim to this end.
     pub(super) fn lock(self) -> u64 {
         self as u64
@@ -193,28 +189,26 @@ impl Memory {
     #[inline]
     fn words(&self) -> Result<&[AtomicU64; WORDS as usize]> {
         let words = self.mapping.atomic_u64s(0, WORDS)?;
-        words.try_into().map_err(|_| Error::RingCorrupt { reason: "the header is too short" })
+        words.try_into().map_err(|_| TOO_SHORT)
     }
 
     /// The words of both ends, seen from `side`.
     #[inline]
     pub(super) fn pair(&self, side: Side) -> Result<Pair<'_>> {
         let words = self.words()?;
-        let bells: &[AtomicU32; BELLS as usize] = self
-            .mapping
-            .atomic_u32s(WORDS * 8, BELLS)?
-            .try_into()
-            .map_err(|_| Error::RingCorrupt { reason: "the header is too short" })?;
-        let end = |side: Side| Words {
-            position: &words[POSITION[side.index()]],
-            wanted: &words[WANTED[side.index()]],
-            bell: &bells[BELL[side.index()]],
+        let halves: &[AtomicU32; 2 * WORDS as usize] =
+            self.mapping.atomic_u32s(0, 2 * WORDS)?.try_into().map_err(|_| TOO_SHORT)?;
+        let (mine, theirs) = (LINE[side as usize], LINE[side.peer() as usize]);
+        let end = |own: usize, other: usize| Words {
+            position: &words[own],
+            wanted: &words[other + 1],
+            bell: &halves[2 * (other + 2)],
         };
-        Ok(Pair { mine: end(side), theirs: end(side.peer()) })
+        Ok(Pair { mine: end(mine, theirs), theirs: end(theirs, mine) })
     }
 
     /// Whether anybody ever claimed an end, as a word that is not 0.
     pub(super) fn claimed(&self, side: Side) -> Result<&AtomicU64> {
-        Ok(&self.words()?[CLAIMED[side.index()]])
+        Ok(&self.words()?[CLAIMED[side as usize]])
     }
 }

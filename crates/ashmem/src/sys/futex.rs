@@ -6,15 +6,15 @@ use std::time::Duration;
 use rustix::thread::futex::{self, Flags};
 use rustix::time::Timespec;
 
-/// Sleeps while `word` holds `value`, until it is woken, at most that long. It may return earlier.
-pub(crate) fn wait(word: &AtomicU32, value: u32, most: Duration) {
+/// Sleeps while `word` holds `value`, at most that long, and says whether it was woken. It may return earlier.
+pub(crate) fn wait(word: &AtomicU32, value: u32, most: Duration) -> bool {
     // More seconds than fit are for ever.
     let most = Timespec {
         tv_sec: i64::try_from(most.as_secs()).unwrap_or(i64::MAX),
         tv_nsec: most.subsec_nanos().into(),
     };
     // EAGAIN, EINTR and ETIMEDOUT all mean that the caller looks again.
-    let _ = futex::wait(word, Flags::empty(), value, Some(&most));
+    futex::wait(word, Flags::empty(), value, Some(&most)).is_ok()
 }
 
 /// Wakes one that sleeps on `word`.
