@@ -97,6 +97,8 @@ impl Ring {
 
     /// Takes a ring of a descriptor that was received; it must read and write.
     ///
+    /// A message may be as long as [`Ring::capacity`], which whoever made the ring has chosen.
+    ///
     /// # Errors
     /// Those of [`Region::from_fd`] and [`Region::map`]; [`Error::RingCorrupt`] when the region has no ring in it. The descriptor is closed
     /// in any case; pass a duplicate to keep it.
