@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::Ring;
+use super::patience::Patience;
 use super::positions::{ASLEEP, Cursor, OutOfRange, Side};
 use super::region::Memory;
 use super::window::Window;
@@ -14,10 +15,6 @@ use crate::{Error, Result};
 
 /// The longest sleep before the peer is looked after.
 const NAP: Duration = Duration::from_millis(100);
-
-/// How often an end looks before it sleeps. Going to sleep and being woken takes longer than what a peer at work needs for the
-/// next commit.
-const LOOKS: u32 = 200;
 
 const OUT_OF_RANGE: Error =
     Error::RingCorrupt { reason: "the positions are further apart than the capacity" };
@@ -28,6 +25,7 @@ pub(super) struct End {
     memory: Arc<Memory>,
     side: Side,
     cursor: Cursor,
+    patience: Patience,
     /// Holds the claim by being open; closed first of all when the end is dropped.
     claim: Option<lock::Handle<'static>>,
 }
@@ -52,7 +50,7 @@ impl End {
         let position = |words: super::positions::Words<'_>| words.position.load(Ordering::SeqCst);
         let cursor = Cursor::new(side, memory.capacity(), position(pair.mine), position(pair.theirs))?;
         memory.claimed(side)?.store(1, Ordering::SeqCst);
-        Ok(End { memory, side, cursor, claim: Some(claim) })
+        Ok(End { memory, side, cursor, patience: Patience::new(), claim: Some(claim) })
     }
 
     #[inline]
@@ -113,12 +111,14 @@ impl End {
         if timeout == Some(Duration::ZERO) {
             return Ok(false);
         }
-        for _ in 0..LOOKS {
+        for _ in 0..self.patience.looks() {
             std::hint::spin_loop();
             if self.available(len)? >= len {
+                self.patience.paid();
                 return Ok(true);
             }
         }
+        self.patience.did_not_pay();
         // A moment that no clock reaches is none.
         let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         loop {

@@ -62,6 +62,8 @@ mod consumer;
 #[cfg(not(loom))]
 mod end;
 #[cfg(not(loom))]
+mod patience;
+#[cfg(not(loom))]
 mod producer;
 #[cfg(not(loom))]
 mod region;
