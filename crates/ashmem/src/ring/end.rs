@@ -1,6 +1,6 @@
 //! What the two ends have in common: the claim, the position, sleeping and waking.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -10,7 +10,9 @@ use super::patience::Patience;
 use super::positions::{ASLEEP, Cursor, OutOfRange, Side};
 use super::region::Memory;
 use super::window::Window;
-use crate::sys::{futex, lock, memfd};
+use crate::sys::futex;
+use crate::sys::lock::{self, Kind};
+use crate::sys::lock_file::LockFile;
 use crate::{Error, Result};
 
 /// The longest sleep before the peer is looked after.
@@ -26,8 +28,8 @@ pub(super) struct End {
     side: Side,
     cursor: Cursor,
     patience: Patience,
-    /// Holds the claim by being open; closed first of all when the end is dropped.
-    claim: Option<lock::Handle<'static>>,
+    /// Dropped first of all when the end is.
+    claim: Option<LockFile>,
 }
 
 impl From<OutOfRange> for Error {
@@ -38,11 +40,10 @@ impl From<OutOfRange> for Error {
 
 impl End {
     pub(super) fn claim(ring: &Ring, side: Side) -> Result<End> {
-        let own = memfd::reopen(ring.as_fd(), true).map_err(Error::system("reopen ring"))?;
-        let claim = lock::Handle::Own(own);
+        let claim = LockFile::open(ring.as_fd(), true).map_err(Error::system("reopen ring"))?;
         let (start, end) = (side.lock(), side.lock() + 1);
-        let locked = claim.try_set(lock::Kind::Write, start, end).map_err(Error::system("lock ring"))?;
-        if !locked {
+        let lock = |file: BorrowedFd<'_>| lock::try_set(file, Kind::Write, start, end);
+        if !claim.with(lock).map_err(Error::system("lock ring"))? {
             return Err(Error::RingEndTaken { end: side.name() });
         }
         let memory = ring.memory().clone();
@@ -153,7 +154,7 @@ impl End {
         if self.memory.claimed(peer)?.load(Ordering::SeqCst) == 0 {
             return Ok(false);
         }
-        let held = lock::is_held(claim.fd(), peer.lock(), peer.lock() + 1);
+        let held = claim.with(|file| lock::is_held(file, Kind::Write, peer.lock(), peer.lock() + 1));
         Ok(!held.map_err(Error::system("look for the ring's other end"))?)
     }
 }

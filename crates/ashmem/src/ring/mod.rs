@@ -45,8 +45,7 @@
 //!
 //! # Fork
 //!
-//! A child of `fork(2)` has the descriptions of its parent, and with them its claims: they last until both have dropped the end or
-//! are gone. Only one of the two may use it. `exec` closes them.
+//! The claims are the parent's: a child of `fork(2)` must not use the ends that it inherits, and does not keep their claims.
 
 mod positions;
 

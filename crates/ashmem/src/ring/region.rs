@@ -87,9 +87,7 @@ impl Ring {
             return Err(Error::InvalidSize { size: capacity, max: CAPACITY_MAX });
         }
         let capacity = capacity.next_power_of_two().max(page_size());
-        // Nothing of it is ever unpinned. But a receiver takes any lock in a file without control block, as claims are, for that of
-        // a process that is appending one, and waits for it.
-        let region = Region::options().purgeable().create(name, page_size() + capacity)?;
+        let region = Region::options().never_purgeable().create(name, page_size() + capacity)?;
         let ring = Ring { memory: Memory::new(&region)?, region };
         ring.memory.words()?[0].store(MARK, Ordering::SeqCst);
         Ok(ring)

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 static GATE: RwLock<()> = RwLock::new(());
-static CHILD: [RwLock<Option<Action>>; 2] = [RwLock::new(None), RwLock::new(None)];
+static CHILD: [RwLock<Option<Action>>; 3] = [const { RwLock::new(None) }; 3];
 /// What is done in a child.
 type Action = fn();
 
@@ -20,6 +20,7 @@ static GENERATION: AtomicU32 = AtomicU32::new(0);
 pub(crate) enum Part {
     Reclaimers = 0,
     Holders = 1,
+    LockFiles = 2,
 }
 
 thread_local! {

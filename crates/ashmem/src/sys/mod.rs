@@ -4,6 +4,7 @@ pub(crate) mod copy;
 pub(crate) mod fork;
 pub(crate) mod futex;
 pub(crate) mod lock;
+pub(crate) mod lock_file;
 pub(crate) mod map;
 pub(crate) mod memfd;
 pub(crate) mod pair;
