@@ -7,9 +7,10 @@ const UNPINNED: u32 = 1;
 const DIRTY: u32 = 1 << 1;
 const PURGING: u32 = 1 << 2;
 const ANY_PURGED: u32 = 1 << 3;
-const EPOCH_UNIT: u32 = 1 << 4;
+const TAKING: u32 = 1 << 4;
+const EPOCH_UNIT: u32 = 1 << 5;
 
-/// Generation in the upper half; base state, three flags and a count of purges in the lower, which is also
+/// Generation in the upper half; base state, four flags and a count of purges in the lower, which is also
 /// the futex that pins wait on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AreaWord(pub(crate) u64);
@@ -54,6 +55,11 @@ impl AreaWord {
 
     pub(crate) fn is_purging(self) -> bool {
         self.futex() & PURGING != 0
+    }
+
+    /// Whether the purger has looked for holds, and takes away what it claimed.
+    pub(crate) fn is_taking(self) -> bool {
+        self.futex() & TAKING != 0
     }
 
     pub(crate) fn dirty(self) -> AreaWord {
@@ -109,13 +115,17 @@ impl AreaWord {
     }
 
     pub(crate) fn purge_begun(self) -> AreaWord {
-        let flags = (self.futex() | DIRTY | PURGING).wrapping_add(EPOCH_UNIT);
+        let flags = (self.futex() & !TAKING | DIRTY | PURGING).wrapping_add(EPOCH_UNIT);
         AreaWord::with(self.generation(), flags)
+    }
+
+    pub(crate) fn purge_taking(self) -> AreaWord {
+        AreaWord(self.0 | u64::from(TAKING))
     }
 
     pub(crate) fn purge_ended(self, any: bool) -> AreaWord {
         let any = if any { ANY_PURGED } else { 0 };
-        let flags = (self.futex() & !PURGING | any).wrapping_add(EPOCH_UNIT);
+        let flags = (self.futex() & !(PURGING | TAKING) | any).wrapping_add(EPOCH_UNIT);
         AreaWord::with(self.generation(), flags)
     }
 }
@@ -203,7 +213,10 @@ mod tests {
         assert!(begun.is_purging() && begun.is_dirty());
         assert_eq!(begun.flip(States::PINNED), Flip::Walk);
         assert_eq!(begun.all_pinned(), None);
-        let ended = begun.purge_ended(true);
+        assert!(!begun.is_taking() && begun.purge_taking().is_taking());
+        assert!(!begun.purge_taking().purge_begun().is_taking(), "another purge");
+        let ended = begun.purge_taking().purge_ended(true);
+        assert!(!ended.is_purging() && !ended.is_taking());
         assert_eq!(ended.flip(States::PINNED), Flip::Walk);
         assert_ne!(ended.futex(), begun.futex());
         let clean = ended.all_pinned().expect("not purging");

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::table::{Absent, Span};
-use super::{Corrupt, PAGES_PER_WORD, Select, States, Table};
+use super::{AreaWord, Corrupt, PAGES_PER_WORD, Select, States, Table};
 use crate::sync::Ordering;
 
 /// Words claimed at a time: what a pin may have to wait for. 64 words are 4 MiB with pages of 4 KiB.
@@ -45,7 +45,7 @@ impl Table<'_> {
         mut punch: impl FnMut(Range<u64>) -> Result<(), E>,
     ) -> Result<u64, Fault<E>> {
         debug_assert!(pages.end - pages.start <= CHUNK_PAGES);
-        self.begin();
+        self.mark(AreaWord::purge_begun);
         let mut claimed = [Select::NONE; CHUNK_WORDS as usize + 1];
         let mut corrupt = None;
         let first = pages.start / PAGES_PER_WORD;
@@ -66,6 +66,8 @@ impl Table<'_> {
                     corrupt = corrupt.or(settled.err());
                 }
             }
+            // Who finishes for a dead purger must not take what that has not looked at.
+            self.mark(AreaWord::purge_taking);
         }
         let mut failed = None;
         let mut taken = 0;
@@ -87,7 +89,7 @@ impl Table<'_> {
                 taken += run.end - run.start;
             }
         }
-        self.end(taken > 0);
+        self.mark(|area| area.purge_ended(taken > 0));
         match (failed, corrupt) {
             (Some(error), _) => Err(Fault::Punch(error)),
             (None, Some(corrupt)) if taken == 0 => Err(Fault::Corrupt(corrupt)),
@@ -95,17 +97,24 @@ impl Table<'_> {
         }
     }
 
-    /// Finishes what a dead purger began: its pages may or may not be gone, so they go now. Returns how many.
+    /// Finishes what a dead purger began: its pages may or may not be gone, so they go now. Returns how many. If it had not even
+    /// looked who holds them, nothing is gone, and nothing goes.
     ///
     /// `punch` may fail; the pages are "purged" all the same, as some of them may be. Corrupt words are passed over, and those that were never
     /// written (`absent`, as for [`Self::spans`]).
     pub(crate) fn recover(&self, absent: Absent<'_>, mut punch: impl FnMut(Range<u64>)) -> u64 {
+        let area = self.area.load();
+        let looked = area.is_taking() || !area.is_purging();
         let mut taken = 0;
         for span in self.spans(0..self.pages, absent) {
             let Span::Word(index, select) = span else { continue };
             let Ok((_, _, states)) = self.read_word(index) else { continue };
             let left = states.purging().and(select);
             if left.is_empty() {
+                continue;
+            }
+            if !looked {
+                let _ = self.settle(index, |states| states.release(left));
                 continue;
             }
             let base = index as u64 * PAGES_PER_WORD;
@@ -116,23 +125,16 @@ impl Table<'_> {
             // Corrupt only when a peer is writing nonsense at this moment.
             let _ = self.settle(index, |states| states.commit(left));
         }
-        self.end(true);
+        // The dead purger may have committed pages, too.
+        self.mark(|area| area.purge_ended(looked));
         taken
     }
 
-    pub(super) fn begin(&self) {
+    /// Changes what the area word says of the purge.
+    pub(super) fn mark(&self, to: impl Fn(AreaWord) -> AreaWord) {
         loop {
             let area = self.area.load();
-            if self.area.swap(area, area.purge_begun()) {
-                return;
-            }
-        }
-    }
-
-    fn end(&self, any: bool) {
-        loop {
-            let area = self.area.load();
-            if self.area.swap(area, area.purge_ended(any)) {
+            if self.area.swap(area, to(area)) {
                 return;
             }
         }
