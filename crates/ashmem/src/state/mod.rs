@@ -48,6 +48,8 @@ mod table;
 mod word;
 
 #[cfg(all(test, loom))]
+mod loom_holds;
+#[cfg(all(test, loom))]
 mod loom_tests;
 #[cfg(all(test, not(loom)))]
 mod model_tests;
