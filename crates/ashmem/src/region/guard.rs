@@ -15,7 +15,7 @@ use crate::{Mapping, PageRange, Result};
 /// Pages that are pinned for as long as this lives, and access to them.
 ///
 /// Guards are counted: they may nest and overlap, in one thread or in many, and in several processes. The pages can go again when the
-/// last guard on them is dropped, which unpins them. Until then nobody takes them away, also when somebody else unpins them
+/// last guard on them is dropped: each unpins its pages, and they stay while another holds them. Until then nobody takes them away, also when somebody else unpins them
 /// meanwhile ([`Region::pin`] is a flag that everybody can take back). The guards of a process that dies end with it.
 ///
 /// Made by [`Region::pin_guard`]. It derefs to a [`Mapping`] of its range, so that offsets count from the start of that. In a
@@ -98,7 +98,9 @@ impl Region {
         let (pages, stamp, table) = (hold.pages(), state::now(), control.table());
         // They are as old as the end of their last use, and may go from the release on.
         table.touch(pages.clone(), stamp);
-        if hold.release() && !table.is_base(States::UNPINNED) {
+        drop(hold);
+        // Also where others hold them: leases unpin nothing when they end.
+        if !table.is_base(States::UNPINNED) {
             let whole = pages.start == 0 && pages.end == table.pages;
             // Corrupt words are for the next pin to tell.
             let _ = if whole { table.unpin_all(stamp).map(drop) } else { table.unpin(pages, stamp) };

@@ -107,29 +107,14 @@ impl Hold<'_> {
         self.generation != fork::generation()
     }
 
-    /// Ends it, and says whether this process holds none of the pages any more through the whole region.
     #[inline]
-    fn end(&self) -> bool {
-        let holds = |slot| self.inner.known_control().map(|control| (control.holds(), slot));
+    fn end(&self) {
+        let holds = || self.inner.known_control().map(Control::holds);
         match self.by {
-            By::Region(slot) => holds(slot).is_none_or(|(holds, slot)| holds.release_all(slot)),
-            By::Pages(slot) => holds(slot).is_none_or(|(holds, slot)| {
-                holds.release(slot, self.pages.clone());
-                !holds.holds_all(slot)
-            }),
-            By::Lock => {
-                self.unlock();
-                true
-            }
+            By::Region(slot) => drop(holds().map(|holds| holds.release_all(slot))),
+            By::Pages(slot) => drop(holds().map(|holds| holds.release(slot, self.pages.clone()))),
+            By::Lock => self.unlock(),
         }
-    }
-
-    /// As dropping it, but says whether this process holds none of the pages any more as a part of the whole region. True also for
-    /// one that is inherited, and ends nothing.
-    #[inline]
-    pub(crate) fn release(self) -> bool {
-        let hold = std::mem::ManuallyDrop::new(self);
-        hold.is_inherited() || hold.end()
     }
 
     #[cold]
