@@ -9,7 +9,7 @@ use crate::control::Control;
 use crate::mapping::View;
 use crate::page::page_size;
 use crate::purger::PinWait;
-use crate::state::{self, States};
+use crate::state::{self, States, Whole};
 use crate::{Mapping, PageRange, Result};
 
 /// Pages that are pinned for as long as this lives, and access to them.
@@ -69,7 +69,7 @@ impl Region {
                 mapping.view(range.first() * page_size()..(range.end() * page_size()).min(self.size()))?
             }
         };
-        let hold = inner.hold(Some(control), range)?;
+        let hold = inner.hold(Some(control), range, Whole::Guard)?;
         let purged = inner.accept(control, range.first()..range.end())?;
         Ok(PinGuard { hold: Some(hold), region: self, contents: Contents::from_purged(purged), view })
     }
@@ -95,10 +95,22 @@ impl Region {
     pub(crate) fn let_go(&self, hold: Hold<'_>) {
         let inner = &self.inner;
         let Some(control) = inner.known_control().filter(|_| !hold.is_inherited()) else { return };
-        let (pages, stamp, table) = (hold.pages(), state::now(), control.table());
-        // They are as old as the end of their last use, and may go from the release on.
-        table.touch(pages.clone(), stamp);
-        drop(hold);
+        let (pages, table) = (hold.pages(), control.table());
+        let stamp = if hold.is_in_another_guard(control) {
+            // That one unpins them, unless it has ended in the meantime.
+            if !hold.release() {
+                return;
+            }
+            let stamp = state::now();
+            table.touch(pages.clone(), stamp);
+            stamp
+        } else {
+            let stamp = state::now();
+            // They are as old as the end of their last use, and may go from the release on.
+            table.touch(pages.clone(), stamp);
+            drop(hold);
+            stamp
+        };
         // Also where others hold them: leases unpin nothing when they end.
         if !table.is_base(States::UNPINNED) {
             let whole = pages.start == 0 && pages.end == table.pages;

@@ -3,11 +3,13 @@
 use std::ops::Range;
 use std::sync::atomic::{Ordering, fence};
 
+use rustix::io::Errno;
+
 use super::Inner;
 use crate::control::Control;
 use crate::page::page_size;
+use crate::state::Whole;
 use crate::sys::fork;
-use crate::sys::lock::{self, Kind};
 use crate::{Error, PageRange, Result};
 
 /// Up to so many pages it is quicker to count each than to ask the kernel for a lock.
@@ -16,8 +18,8 @@ const COUNTED_PAGES: u64 = 1024;
 /// How pages are held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum By {
-    /// The whole region, counted in a slot.
-    Region(usize),
+    /// The whole region, counted in a slot, for a guard or for a lease.
+    Region(usize, Whole),
     /// Each page, counted in a slot.
     Pages(usize),
     /// A read lock on the bytes.
@@ -35,36 +37,35 @@ pub(crate) struct Hold<'a> {
 }
 
 impl Inner {
-    /// Holds pages. Whether they are there has to be looked at afterwards.
+    /// Holds pages, the whole region as `whole`. Whether they are there has to be looked at afterwards.
     #[inline]
-    pub(crate) fn hold(&self, control: Option<&Control>, range: PageRange) -> Result<Hold<'_>> {
-        let by = match control.filter(|control| control.is_writable()) {
-            Some(control) => match self.holder.slot() {
-                Some(slot) if range.is_whole() => {
-                    control.holds().hold_all(slot);
-                    By::Region(slot)
-                }
-                slot => self.hold_by(control, slot, &range)?,
-            },
-            None => self.hold_by_lock(&range)?,
-        };
+    pub(crate) fn hold(&self, control: Option<&Control>, range: PageRange, whole: Whole) -> Result<Hold<'_>> {
         let pages = range.first()..range.end();
+        let by = match (control.filter(|control| control.is_writable()), self.holder.slot()) {
+            (Some(control), Some(slot)) if range.is_whole() => {
+                control.holds().hold_all(slot, whole);
+                By::Region(slot, whole)
+            }
+            (Some(control), Some(slot))
+                if range.len() <= COUNTED_PAGES && control.holds().hold(slot, pages.clone()) =>
+            {
+                By::Pages(slot)
+            }
+            (Some(control), None) => self.hold_for_the_first_time(control, &range, whole)?,
+            _ => self.hold_by_lock(&range)?,
+        };
         Ok(Hold { inner: self, pages, by, generation: fork::generation() })
     }
 
-    /// Holds pages that are no whole region, or for the first time.
-    fn hold_by(&self, control: &Control, slot: Option<usize>, range: &PageRange) -> Result<By> {
+    #[cold]
+    fn hold_for_the_first_time(&self, control: &Control, range: &PageRange, whole: Whole) -> Result<By> {
         if !range.is_whole() && range.len() > COUNTED_PAGES {
             return self.hold_by_lock(range);
         }
-        let slot = match slot {
-            Some(slot) => Some(slot),
-            None => self.holder.take_slot(self, control)?,
-        };
-        match slot {
+        match self.holder.take_slot(self, control)? {
             Some(slot) if range.is_whole() => {
-                control.holds().hold_all(slot);
-                Ok(By::Region(slot))
+                control.holds().hold_all(slot, whole);
+                Ok(By::Region(slot, whole))
             }
             Some(slot) if control.holds().hold(slot, range.first()..range.end()) => Ok(By::Pages(slot)),
             _ => self.hold_by_lock(range),
@@ -74,25 +75,11 @@ impl Inner {
     #[cold]
     fn hold_by_lock(&self, range: &PageRange) -> Result<By> {
         let section = fork::section();
-        let mut kept = self.holder.kept(&section);
         let bytes = range.first() * page_size()..range.end() * page_size();
-        let fresh = kept.leased.add(&bytes);
-        let locked = kept.file(self).and_then(|file| {
-            for part in &fresh {
-                let locked = lock::try_set(file, Kind::Read, part.start, part.end);
-                if !locked.map_err(Error::system("lease"))? {
-                    return Err(Error::system("lease")(rustix::io::Errno::AGAIN));
-                }
-            }
-            Ok(())
-        });
-        if locked.is_err() {
-            let bare = kept.leased.remove(&bytes);
-            kept.unlock(self, &bare);
-        }
+        let locked = self.holder.kept(&section).lease(self, &bytes)?;
         // The lock comes before the look at the states.
         fence(Ordering::SeqCst);
-        locked.map(|()| By::Lock)
+        if locked { Ok(By::Lock) } else { Err(Error::system("lease")(Errno::AGAIN)) }
     }
 }
 
@@ -107,24 +94,41 @@ impl Hold<'_> {
         self.generation != fork::generation()
     }
 
+    /// Whether this process has another guard on the whole region.
     #[inline]
-    fn end(&self) {
-        let holds = || self.inner.known_control().map(Control::holds);
+    pub(crate) fn is_in_another_guard(&self, control: &Control) -> bool {
         match self.by {
-            By::Region(slot) => drop(holds().map(|holds| holds.release_all(slot))),
-            By::Pages(slot) => drop(holds().map(|holds| holds.release(slot, self.pages.clone()))),
-            By::Lock => self.unlock(),
+            By::Region(slot, Whole::Guard) => control.holds().guards(slot) > 1,
+            By::Pages(slot) => control.holds().guards(slot) > 0,
+            _ => false,
         }
+    }
+
+    /// Ends it, and says whether it was this process's last guard on the whole region.
+    #[inline]
+    fn end(&self) -> bool {
+        match (self.by, self.inner.known_control()) {
+            (By::Region(slot, whole), Some(control)) => return control.holds().release_all(slot, whole),
+            (By::Pages(slot), Some(control)) => control.holds().release(slot, self.pages.clone()),
+            (By::Lock, _) => self.unlock(),
+            // What is counted is counted in the control block.
+            (_, None) => {}
+        }
+        false
+    }
+
+    /// As dropping it, but says whether it was this process's last guard on the whole region.
+    #[inline]
+    pub(crate) fn release(self) -> bool {
+        let hold = std::mem::ManuallyDrop::new(self);
+        !hold.is_inherited() && hold.end()
     }
 
     #[cold]
     fn unlock(&self) {
         let section = fork::section();
-        let mut kept = self.inner.holder.kept(&section);
-        // A fork since the question whether it is inherited would have emptied that.
         let bytes = self.pages.start * page_size()..self.pages.end * page_size();
-        let bare = kept.leased.remove(&bytes);
-        kept.unlock(self.inner, &bare);
+        self.inner.holder.kept(&section).end_lease(&bytes);
     }
 }
 

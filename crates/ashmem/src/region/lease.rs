@@ -7,6 +7,7 @@ use super::hold::Hold;
 use super::{Contents, Region};
 use crate::page::page_size;
 use crate::purger::PinWait;
+use crate::state::Whole;
 use crate::{PageRange, Result};
 
 /// Pages that no purge takes away, in any process, for as long as this lives.
@@ -54,7 +55,7 @@ impl Region {
     /// descriptor (a process keeps a second one for each region that it leases), or EAGAIN when somebody has locked the bytes for writing.
     pub fn lease(&self, range: impl RangeBounds<u64>) -> Result<Lease<'_>> {
         let range = PageRange::new(range, self.size())?;
-        let hold = self.inner.hold(self.inner.control()?, range)?;
+        let hold = self.inner.hold(self.inner.control()?, range, Whole::Lease)?;
         // What is purged from here on is not leased, or the lease was seen.
         let purged = match self.inner.control()? {
             Some(control) => {

@@ -29,6 +29,14 @@ const ONES: u64 = 0x0101_0101_0101_0101;
 /// A page is not held more often than this through a row, so that no count runs into its neighbour's. A power of two.
 const MOST: u64 = 64;
 
+/// What the whole region is held for, and what that counts in the slot's word: guards in the upper half.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+pub(crate) enum Whole {
+    Lease = 1,
+    Guard = 1 << 32,
+}
+
 /// The holds on one region. All words may have been written by anybody; the worst that comes of it is that pages stay that could
 /// go, or go although they are held.
 #[derive(Clone, Copy)]
@@ -84,14 +92,21 @@ impl<'a> Holds<'a> {
 
     /// Holds the whole region.
     #[inline]
-    pub(crate) fn hold_all(&self, slot: usize) {
-        self.head(slot, WHOLE).fetch_add(1, Ordering::SeqCst);
+    pub(crate) fn hold_all(&self, slot: usize, whole: Whole) {
+        self.head(slot, WHOLE).fetch_add(whole as u64, Ordering::SeqCst);
     }
 
-    /// Ends a hold on the whole region; whether it was the slot's last one of that kind.
+    /// Ends a hold on the whole region; whether it was the slot's last guard.
     #[inline]
-    pub(crate) fn release_all(&self, slot: usize) -> bool {
-        self.head(slot, WHOLE).fetch_sub(1, Ordering::SeqCst) == 1
+    pub(crate) fn release_all(&self, slot: usize, whole: Whole) -> bool {
+        let before = self.head(slot, WHOLE).fetch_sub(whole as u64, Ordering::SeqCst);
+        whole == Whole::Guard && before >> 32 == 1
+    }
+
+    /// How many guards the slot counts on the whole region.
+    #[inline]
+    pub(crate) fn guards(&self, slot: usize) -> u64 {
+        self.head(slot, WHOLE).load(Ordering::Relaxed) >> 32
     }
 
     /// Whether the slot holds the whole region.
@@ -101,12 +116,27 @@ impl<'a> Holds<'a> {
     }
 
     /// Holds some pages; false, and nothing is held, when one of them is held too often.
+    #[inline]
     pub(crate) fn hold(&self, slot: usize, pages: Range<u64>) -> bool {
         let used = self.head(slot, ROW_USED);
         if used.load(Ordering::Relaxed) == 0 {
             // Before the counts, for who cleans up after this process.
             used.store(1, Ordering::SeqCst);
         }
+        match in_one_word(&pages) {
+            Some((word, ones)) => {
+                let word = &self.row(slot)[word];
+                let full = is_full(word.fetch_add(ones, Ordering::SeqCst), ones);
+                if full {
+                    word.fetch_sub(ones, Ordering::SeqCst);
+                }
+                !full
+            }
+            None => self.hold_words(slot, pages),
+        }
+    }
+
+    fn hold_words(&self, slot: usize, pages: Range<u64>) -> bool {
         let row = self.row(slot);
         for (word, ones) in lanes(pages.clone()) {
             let before = row[word].fetch_add(ones, Ordering::SeqCst);
@@ -123,7 +153,15 @@ impl<'a> Holds<'a> {
     }
 
     /// Ends a hold on some pages.
+    #[inline]
     pub(crate) fn release(&self, slot: usize, pages: Range<u64>) {
+        match in_one_word(&pages) {
+            Some((word, ones)) => drop(self.row(slot)[word].fetch_sub(ones, Ordering::SeqCst)),
+            None => self.release_words(slot, pages),
+        }
+    }
+
+    fn release_words(&self, slot: usize, pages: Range<u64>) {
         let row = self.row(slot);
         for (word, ones) in lanes(pages) {
             row[word].fetch_sub(ones, Ordering::SeqCst);
@@ -171,13 +209,23 @@ impl<'a> Holds<'a> {
 /// The words of a row that count `pages`, each with a one in the byte of every page that is meant.
 #[inline]
 fn lanes(pages: Range<u64>) -> impl Iterator<Item = (usize, u64)> {
-    (pages.start / LANES..pages.end.div_ceil(LANES)).map(move |word| {
-        let base = word * LANES;
-        let from = pages.start.saturating_sub(base) * 8;
-        let to = (pages.end - base).min(LANES) * 8;
-        let below = |bits: u64| if bits >= 64 { u64::MAX } else { (1 << bits) - 1 };
-        (word as usize, ONES & below(to) & !below(from))
-    })
+    (pages.start / LANES..pages.end.div_ceil(LANES)).map(move |word| (word as usize, ones(word, &pages)))
+}
+
+/// The same where it is one word.
+#[inline]
+fn in_one_word(pages: &Range<u64>) -> Option<(usize, u64)> {
+    let word = pages.start / LANES;
+    (pages.end <= (word + 1) * LANES).then(|| (word as usize, ones(word, pages)))
+}
+
+#[inline]
+fn ones(word: u64, pages: &Range<u64>) -> u64 {
+    let base = word * LANES;
+    let from = pages.start.saturating_sub(base) * 8;
+    let to = (pages.end - base).min(LANES) * 8;
+    let below = |bits: u64| if bits >= 64 { u64::MAX } else { (1 << bits) - 1 };
+    ONES & below(to) & !below(from)
 }
 
 /// Whether one of the counts that `ones` stands for has reached the most.
@@ -243,11 +291,14 @@ mod tests {
     fn the_whole_region_is_counted_apart() {
         let owned = Owned::new(20);
         let holds = owned.holds();
-        holds.hold_all(0);
-        holds.hold_all(0);
-        assert!(!holds.release_all(0) && holds.holds_all(0) && holds.is_used(0) && !holds.is_used(1));
-        assert_eq!(holds.held(0, 1), Select::ALL);
-        assert!(holds.release_all(0) && !holds.is_used(0));
+        holds.hold_all(0, Whole::Guard);
+        holds.hold_all(0, Whole::Lease);
+        holds.hold_all(0, Whole::Guard);
+        assert!(!holds.release_all(0, Whole::Guard) && holds.is_used(0) && !holds.is_used(1));
+        assert_eq!((holds.guards(0), holds.guards(1)), (1, 0));
+        assert!(holds.release_all(0, Whole::Guard), "the last guard");
+        assert_eq!((holds.guards(0), holds.held(0, 1)), (0, Select::ALL));
+        assert!(!holds.release_all(0, Whole::Lease) && !holds.is_used(0));
     }
 
     #[test]
@@ -277,7 +328,7 @@ mod tests {
         assert!(!holds.hold(0, 0..64));
         assert_eq!(holds.held(0, 0), Select::ALL);
         assert_eq!(holds.held(0, usize::MAX / 4), Select::ALL);
-        holds.release_all(0);
+        holds.release_all(0, Whole::Guard);
         holds.release(0, 0..64);
     }
 }

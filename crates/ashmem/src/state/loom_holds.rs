@@ -3,7 +3,7 @@
 use loom::sync::{Arc, Mutex};
 use loom::thread;
 
-use super::{Area, AreaWord, Corrupt, Holds, PageWord, SLOTS, Select, States, Table};
+use super::{Area, AreaWord, Corrupt, Holds, PageWord, SLOTS, Select, States, Table, Whole};
 use crate::sync::{AtomicU64, Ordering};
 
 /// What a hold or a purge is about.
@@ -64,14 +64,14 @@ impl Region {
 
     fn hold(&self, part: Part) {
         match part {
-            Part::All => self.holds().hold_all(0),
+            Part::All => self.holds().hold_all(0, Whole::Guard),
             Part::Page(_) => assert!(self.holds().hold(0, self.pages(part))),
         }
     }
 
     fn release(&self, part: Part) {
         match part {
-            Part::All => drop(self.holds().release_all(0)),
+            Part::All => drop(self.holds().release_all(0, Whole::Guard)),
             Part::Page(_) => self.holds().release(0, self.pages(part)),
         }
     }

@@ -55,7 +55,7 @@ mod loom_tests;
 mod model_tests;
 
 pub(crate) use area::{Area, AreaWord};
-pub(crate) use holds::{HEAD_WORDS, Holds, SLOTS, row_words};
+pub(crate) use holds::{HEAD_WORDS, Holds, SLOTS, Whole, row_words};
 pub(crate) use purge::{CHUNK_PAGES, Fault};
 #[cfg(not(loom))]
 pub(crate) use stamp::now;
