@@ -40,8 +40,7 @@ use crate::{Mapping, PageRange, Result};
 /// ```
 #[must_use = "the pages are unpinned when the guard is dropped"]
 pub struct PinGuard<'a> {
-    /// None only while it is dropped.
-    hold: Option<Hold<'a>>,
+    hold: Hold<'a>,
     region: &'a Region,
     contents: Contents,
     view: View<'a>,
@@ -70,8 +69,14 @@ impl Region {
             }
         };
         let hold = inner.hold(Some(control), range, Whole::Guard)?;
-        let purged = inner.accept(control, range.first()..range.end())?;
-        Ok(PinGuard { hold: Some(hold), region: self, contents: Contents::from_purged(purged), view })
+        let purged = match inner.accept(control, range.first()..range.end()) {
+            Ok(purged) => purged,
+            Err(error) => {
+                hold.end();
+                return Err(error);
+            }
+        };
+        Ok(PinGuard { hold, region: self, contents: Contents::from_purged(purged), view })
     }
 }
 
@@ -90,34 +95,40 @@ impl Inner {
 }
 
 impl Region {
-    /// Ends a hold after which its pages may go.
-    #[inline]
-    pub(crate) fn let_go(&self, hold: Hold<'_>) {
-        let inner = &self.inner;
-        let Some(control) = inner.known_control().filter(|_| !hold.is_inherited()) else { return };
-        let (pages, table) = (hold.pages(), control.table());
-        let stamp = if hold.is_in_another_guard(control) {
+    /// Ends a guard's hold, after which its pages may go.
+    #[inline(always)]
+    fn let_go(&self, hold: &Hold<'_>) {
+        let Some(control) = self.inner.known_control().filter(|_| !hold.is_inherited()) else { return };
+        let holds = control.holds();
+        if hold.is_in_another_guard(&holds) {
             // That one unpins them, unless it has ended in the meantime.
-            if !hold.release() {
-                return;
+            if hold.end() {
+                self.unpin_after(control, hold, true);
             }
-            let stamp = state::now();
-            table.touch(pages.clone(), stamp);
-            stamp
+        } else if hold.is_held_again(&holds) {
+            // What is held goes on being used, so they do not get younger yet.
+            hold.end();
+            let _ = control.table().unpin_late(hold.pages(), state::now);
+            self.inner.look_after();
         } else {
-            let stamp = state::now();
-            // They are as old as the end of their last use, and may go from the release on.
-            table.touch(pages.clone(), stamp);
-            drop(hold);
-            stamp
-        };
+            self.unpin_after(control, hold, false);
+        }
+    }
+
+    fn unpin_after(&self, control: &Control, hold: &Hold<'_>, ended: bool) {
+        let (pages, table, stamp) = (hold.pages(), control.table(), state::now());
+        // They are as old as the end of their last use, and may go from the end of the hold on.
+        table.touch(pages.clone(), stamp);
+        if !ended {
+            hold.end();
+        }
         // Also where others hold them: leases unpin nothing when they end.
         if !table.is_base(States::UNPINNED) {
             let whole = pages.start == 0 && pages.end == table.pages;
             // Corrupt words are for the next pin to tell.
             let _ = if whole { table.unpin_all(stamp).map(drop) } else { table.unpin(pages, stamp) };
         }
-        inner.look_after();
+        self.inner.look_after();
     }
 }
 
@@ -149,9 +160,7 @@ impl Deref for PinGuard<'_> {
 impl Drop for PinGuard<'_> {
     #[inline]
     fn drop(&mut self) {
-        if let Some(hold) = self.hold.take() {
-            self.region.let_go(hold);
-        }
+        self.region.let_go(&self.hold);
     }
 }
 

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use super::Inner;
 use crate::control::Control;
 use crate::page::page_size;
-use crate::state::Whole;
+use crate::state::{Holds, Whole};
 use crate::sys::fork;
 use crate::{Error, PageRange, Result};
 
@@ -26,9 +26,10 @@ enum By {
     Lock,
 }
 
-/// No purge takes these pages away until it is dropped, whatever becomes of their pins. When the process dies it ends, too.
+/// No purge takes these pages away until its [end](Hold::end), whatever becomes of their pins. When the process dies it ends, too.
 ///
 /// In a forked child it means nothing: it is the parent's.
+#[must_use = "who takes it has to end it"]
 pub(crate) struct Hold<'a> {
     inner: &'a Inner,
     pages: Range<u64>,
@@ -38,7 +39,7 @@ pub(crate) struct Hold<'a> {
 
 impl Inner {
     /// Holds pages, the whole region as `whole`. Whether they are there has to be looked at afterwards.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn hold(&self, control: Option<&Control>, range: PageRange, whole: Whole) -> Result<Hold<'_>> {
         let pages = range.first()..range.end();
         let by = match (control.filter(|control| control.is_writable()), self.holder.slot()) {
@@ -84,6 +85,7 @@ impl Inner {
 }
 
 impl Hold<'_> {
+    #[inline]
     pub(crate) fn pages(&self) -> Range<u64> {
         self.pages.clone()
     }
@@ -95,18 +97,27 @@ impl Hold<'_> {
     }
 
     /// Whether this process has another guard on the whole region.
-    #[inline]
-    pub(crate) fn is_in_another_guard(&self, control: &Control) -> bool {
+    #[inline(always)]
+    pub(crate) fn is_in_another_guard(&self, holds: &Holds<'_>) -> bool {
         match self.by {
-            By::Region(slot, Whole::Guard) => control.holds().guards(slot) > 1,
-            By::Pages(slot) => control.holds().guards(slot) > 0,
+            By::Region(slot, Whole::Guard) => holds.guards(slot) > 1,
+            By::Pages(slot) => holds.guards(slot) > 0,
             _ => false,
         }
     }
 
-    /// Ends it, and says whether it was this process's last guard on the whole region.
-    #[inline]
-    fn end(&self) -> bool {
+    /// Whether this process holds the pages in another way, too, as far as that is quickly told.
+    #[inline(always)]
+    pub(crate) fn is_held_again(&self, holds: &Holds<'_>) -> bool {
+        matches!(self.by, By::Pages(slot) if holds.holds_again(slot, &self.pages))
+    }
+
+    /// Ends it, once, and says whether it was this process's last guard on the whole region.
+    #[inline(always)]
+    pub(crate) fn end(&self) -> bool {
+        if self.is_inherited() {
+            return false;
+        }
         match (self.by, self.inner.known_control()) {
             (By::Region(slot, whole), Some(control)) => return control.holds().release_all(slot, whole),
             (By::Pages(slot), Some(control)) => control.holds().release(slot, self.pages.clone()),
@@ -117,26 +128,10 @@ impl Hold<'_> {
         false
     }
 
-    /// As dropping it, but says whether it was this process's last guard on the whole region.
-    #[inline]
-    pub(crate) fn release(self) -> bool {
-        let hold = std::mem::ManuallyDrop::new(self);
-        !hold.is_inherited() && hold.end()
-    }
-
     #[cold]
     fn unlock(&self) {
         let section = fork::section();
         let bytes = self.pages.start * page_size()..self.pages.end * page_size();
         self.inner.holder.kept(&section).end_lease(&bytes);
-    }
-}
-
-impl Drop for Hold<'_> {
-    #[inline]
-    fn drop(&mut self) {
-        if !self.is_inherited() {
-            self.end();
-        }
     }
 }

@@ -116,7 +116,7 @@ impl<'a> Holds<'a> {
     }
 
     /// Holds some pages; false, and nothing is held, when one of them is held too often.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn hold(&self, slot: usize, pages: Range<u64>) -> bool {
         let used = self.head(slot, ROW_USED);
         if used.load(Ordering::Relaxed) == 0 {
@@ -152,8 +152,17 @@ impl<'a> Holds<'a> {
         true
     }
 
-    /// Ends a hold on some pages.
+    /// Whether the slot holds each of some pages more than once. Not told for more than a few pages.
     #[inline]
+    pub(crate) fn holds_again(&self, slot: usize, pages: &Range<u64>) -> bool {
+        let Some((word, ones)) = in_one_word(pages) else { return false };
+        // Half of each count, which is not 0 when adding 127 sets the count's highest bit.
+        let halves = self.row(slot)[word].load(Ordering::Relaxed) >> 1 & ones * 0x7f;
+        (halves + ones * 0x7f) & ones * 0x80 == ones * 0x80
+    }
+
+    /// Ends a hold on some pages.
+    #[inline(always)]
     pub(crate) fn release(&self, slot: usize, pages: Range<u64>) {
         match in_one_word(&pages) {
             Some((word, ones)) => drop(self.row(slot)[word].fetch_sub(ones, Ordering::SeqCst)),
@@ -317,6 +326,22 @@ mod tests {
     }
 
     #[test]
+    fn held_again() {
+        let owned = Owned::new(64);
+        let holds = owned.holds();
+        let again = || [6..8, 7..8, 7..9, 8..16, 9..16].map(|pages| holds.holds_again(0, &pages));
+        assert!(holds.hold(0, 6..16));
+        assert_eq!(again(), [false; 5]);
+        assert!(holds.hold(0, 7..16));
+        assert_eq!(again(), [false, true, false, true, true], "not told across words");
+        for _ in 2..MOST {
+            assert!(holds.hold(0, 7..9));
+        }
+        assert_eq!(again(), [false, true, false, true, true]);
+        assert!(!holds.holds_again(1, &(7..8)));
+    }
+
+    #[test]
     fn any_words_will_do() {
         let owned = Owned::new(64);
         for word in owned.heads.iter().chain(&owned.rows) {
@@ -330,5 +355,6 @@ mod tests {
         assert_eq!(holds.held(0, usize::MAX / 4), Select::ALL);
         holds.release_all(0, Whole::Guard);
         holds.release(0, 0..64);
+        assert!(holds.holds_again(0, &(3..4)));
     }
 }
