@@ -82,15 +82,19 @@ impl Region {
 
 impl Inner {
     /// Takes note of purged pages that are held.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn accept(&self, control: &Control, pages: Range<u64>) -> Result<bool> {
-        let table = control.table();
-        if !table.area.load().may_have_purged() {
+        if !control.area().load().may_have_purged() {
             return Ok(false);
         }
+        self.accept_purged(control, pages)
+    }
+
+    #[cold]
+    fn accept_purged(&self, control: &Control, pages: Range<u64>) -> Result<bool> {
         let mut wait = PinWait::new(self, control);
         let mut wait = |futex, purged| wait.wait(futex, purged);
-        table.accept(pages, state::now(), &mut wait)
+        control.table().accept(pages, state::now(), &mut wait)
     }
 }
 
@@ -107,9 +111,10 @@ impl Region {
             }
         } else if hold.is_held_again(&holds) {
             // What is held goes on being used, so they do not get younger yet.
+            if control.table().unpin_late(hold.pages(), state::now) == Ok(true) {
+                self.inner.look_after();
+            }
             hold.end();
-            let _ = control.table().unpin_late(hold.pages(), state::now);
-            self.inner.look_after();
         } else {
             self.unpin_after(control, hold, false);
         }

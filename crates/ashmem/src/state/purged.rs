@@ -135,15 +135,17 @@ impl Table<'_> {
         }
     }
 
-    /// Unpins pages of which most are unpinned already: asks the clock only when one is not.
+    /// Unpins pages of which most are unpinned already, and says whether one was not: only then it asks for the time.
     #[inline]
-    pub(crate) fn unpin_late(&self, pages: Range<u64>, now: impl Fn() -> u64) -> Result<(), Corrupt> {
+    pub(crate) fn unpin_late(&self, pages: Range<u64>, now: impl Fn() -> u64) -> Result<bool, Corrupt> {
+        let mut any = false;
         for (index, select) in self.select(pages) {
             if !self.read_word(index)?.2.pinned().and(select).is_empty() {
                 self.unpin_word(index, select, Some(now()))?;
+                any = true;
             }
         }
-        Ok(())
+        Ok(any)
     }
 
     /// Whether all of the pages are pinned or unpinned by one and the same word for the whole region.
