@@ -43,7 +43,7 @@ pub struct Lease<'a> {
 impl Region {
     /// Takes a lease on a range and says whether its contents are there.
     ///
-    /// The range is in bytes; both ends must be multiples of [`page_size`](crate::page_size), or the exact end of the region. Through a writable
+    /// The range is in bytes; both ends must be multiples of [`page_size`], or the exact end of the region. Through a writable
     /// descriptor of a region that was unpinned before, the whole region and ranges up to 4 MiB take some nanoseconds; all other
     /// leases are read locks (`F_OFD_SETLK`, `fcntl(2)`), which take about a microsecond unless this process has leased the same range already.
     ///

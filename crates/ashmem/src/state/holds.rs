@@ -157,8 +157,9 @@ impl<'a> Holds<'a> {
     pub(crate) fn holds_again(&self, slot: usize, pages: &Range<u64>) -> bool {
         let Some((word, ones)) = in_one_word(pages) else { return false };
         // Half of each count, which is not 0 when adding 127 sets the count's highest bit.
-        let halves = self.row(slot)[word].load(Ordering::Relaxed) >> 1 & ones * 0x7f;
-        (halves + ones * 0x7f) & ones * 0x80 == ones * 0x80
+        let (low, high) = (ones * 0x7f, ones * 0x80);
+        let halves = (self.row(slot)[word].load(Ordering::Relaxed) >> 1) & low;
+        (halves + low) & high == high
     }
 
     /// Ends a hold on some pages.

@@ -87,6 +87,7 @@ fn purged_runs(model: &[Page], pages: Range<u64>) -> Vec<Range<u64>> {
 }
 
 /// What a purger does until it dies, on the first word. Then somebody finishes for it, and says what is gone.
+#[allow(clippy::expect_used, reason = "a test fails by panicking")]
 fn die(table: &Table<'_>, death: Death) -> Vec<u64> {
     table.mark(AreaWord::purge_begun);
     let (_, select) = table.select(0..table.pages).next().expect("a word");

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::purge::runs;
+use super::table::in_one_word;
 use super::{AreaWord, Corrupt, PAGES_PER_WORD, PageWord, Select, States, Table};
 use crate::sync::Ordering;
 
@@ -135,17 +136,18 @@ impl Table<'_> {
         }
     }
 
-    /// Unpins pages of which most are unpinned already, and says whether one was not: only then it asks for the time.
-    #[inline]
+    /// Unpins pages of which most are unpinned already, and says whether one may not have been: only then it asks for the
+    /// time.
+    #[inline(always)]
     pub(crate) fn unpin_late(&self, pages: Range<u64>, now: impl Fn() -> u64) -> Result<bool, Corrupt> {
-        let mut any = false;
-        for (index, select) in self.select(pages) {
-            if !self.read_word(index)?.2.pinned().and(select).is_empty() {
-                self.unpin_word(index, select, Some(now()))?;
-                any = true;
-            }
+        let is_unpinned = match in_one_word(&pages) {
+            Some((index, select)) => self.read_word(index)?.2.pinned().and(select).is_empty(),
+            None => false,
+        };
+        if !is_unpinned {
+            self.unpin(pages, now())?;
         }
-        Ok(any)
+        Ok(!is_unpinned)
     }
 
     /// Whether all of the pages are pinned or unpinned by one and the same word for the whole region.

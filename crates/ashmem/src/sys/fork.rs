@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 static GATE: RwLock<()> = RwLock::new(());
-static CHILD: [RwLock<Option<fn()>>; 2] = [RwLock::new(None), RwLock::new(None)];
+type Action = RwLock<Option<fn()>>;
+static CHILD: [Action; 2] = [RwLock::new(None), RwLock::new(None)];
 static GENERATION: AtomicU32 = AtomicU32::new(0);
 
 /// Who has something to put right in a child.
