@@ -12,6 +12,7 @@
 //! `ratios.md` and `ratios.json` in the target directory.
 
 mod contention;
+mod leases;
 mod memory;
 mod pair;
 mod pins;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
     }
     let mut suite = Suite::new(&arguments);
     pins::run(&mut suite);
+    leases::run(&mut suite);
     memory::run(&mut suite);
     purge::run(&mut suite);
     contention::run(&mut suite);

@@ -61,6 +61,8 @@ pub struct Medians {
     pub reference: Option<f64>,
     /// Time of ours over time of the reference.
     pub cost: Option<f64>,
+    /// Time of ours less time of the reference.
+    pub extra: Option<f64>,
 }
 
 impl Pair {
@@ -106,6 +108,7 @@ impl Pair {
             ours: median(rounds().map(|round| round.ours))?,
             reference: median(rounds().filter_map(|round| round.reference)),
             cost: median(rounds().filter_map(|round| Some(round.ours / round.reference?))),
+            extra: median(rounds().filter_map(|round| Some(round.ours - round.reference?))),
         })
     }
 }

@@ -18,6 +18,10 @@ pub enum Required {
     Same(f64),
     /// At most this time.
     Time(Duration),
+    /// At most this time more than the reference.
+    Extra(Duration),
+    /// Anything: it is good to know.
+    Nothing,
 }
 
 impl fmt::Display for Required {
@@ -27,6 +31,8 @@ impl fmt::Display for Required {
             Required::Cost(factor) => write!(f, "time ≤ {factor:.2}×"),
             Required::Same(part) => write!(f, "time ± {:.0} %", part * 100.0),
             Required::Time(most) => write!(f, "≤ {}", Time(most.as_nanos() as f64)),
+            Required::Extra(most) => write!(f, "≤ {} more", Time(most.as_nanos() as f64)),
+            Required::Nothing => write!(f, "–"),
         }
     }
 }
@@ -54,10 +60,22 @@ impl Row {
         Some(if matches!(self.required, Required::Speed(_)) { 1.0 / cost } else { cost })
     }
 
+    /// The same as people read it.
+    fn figure(&self) -> String {
+        match (self.required, self.found.extra, self.ratio()) {
+            (Required::Extra(_), Some(ns), _) if ns < 0.0 => format!("−{}", Time(-ns)),
+            (Required::Extra(_), Some(ns), _) => format!("+{}", Time(ns)),
+            (_, _, Some(ratio)) => format!("{ratio:.2}×"),
+            _ => "–".into(),
+        }
+    }
+
     /// Whether the requirement is met.
     pub fn is_met(&self) -> bool {
         match (self.required, self.ratio()) {
+            (Required::Nothing, _) => true,
             (Required::Time(most), _) => self.found.ours <= most.as_nanos() as f64,
+            (Required::Extra(most), _) => self.found.extra.is_some_and(|ns| ns <= most.as_nanos() as f64),
             (Required::Speed(least), Some(ratio)) => ratio >= least,
             (Required::Cost(most), Some(ratio)) => ratio <= most,
             (Required::Same(part), Some(ratio)) => (ratio - 1.0).abs() <= part,
@@ -76,7 +94,7 @@ impl Row {
             self.what.into(),
             Time(self.found.ours).to_string(),
             reference,
-            self.ratio().map_or_else(|| "–".into(), |ratio| format!("{ratio:.2}×")),
+            self.figure(),
             self.required.to_string(),
             self.verdict().into(),
         ]
@@ -91,6 +109,7 @@ impl Row {
             "reference": self.reference,
             "reference_ns": self.found.reference,
             "ratio": self.ratio(),
+            "extra_ns": self.found.extra,
             "required": self.required.to_string(),
             "met": self.is_met(),
         })

@@ -105,12 +105,14 @@ impl PageRange {
 
     /// Index of the first page.
     #[must_use]
+    #[inline]
     pub fn first(&self) -> u64 {
         self.first
     }
 
     /// Index one past the last page.
     #[must_use]
+    #[inline]
     pub fn end(&self) -> u64 {
         self.end
     }
@@ -118,6 +120,7 @@ impl PageRange {
     /// How many pages; never 0.
     #[must_use]
     #[allow(clippy::len_without_is_empty)]
+    #[inline]
     pub fn len(&self) -> u64 {
         self.end - self.first
     }

@@ -181,10 +181,21 @@ pub(crate) fn recover(region: &Inner, control: &Control, thorough: bool) -> bool
     };
     match PurgeLock::try_take_somehow(region, for_good) {
         Ok(Some(lock)) => {
-            if thorough || control.table().needs_recovery() {
-                finish(&lock, region, control);
+            if !thorough && !control.table().needs_recovery() {
+                return true;
             }
-            true
+            if control.is_writable() {
+                finish(&lock, region, control);
+                return true;
+            }
+            // A lease through a read-only descriptor waits: the description of the lock may be good for writing.
+            match Control::open(lock.handle.fd(), region.layout().size) {
+                Ok(Some(own)) if own.is_writable() => {
+                    finish(&lock, region, &own);
+                    true
+                }
+                _ => false,
+            }
         }
         _ => false,
     }

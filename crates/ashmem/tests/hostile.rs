@@ -21,9 +21,10 @@ const PAGES: u64 = 40;
 
 /// Where the control block of a region of `PAGES` pages has its area word and its first page word.
 const AREA: usize = 8;
-const PAGE_WORDS: usize = 16;
-/// The area's flag for "being purged", and the first page's states.
+const PAGE_WORDS: usize = 144;
+/// The area's flags for "being purged" and "looked who holds what", and the first page's states.
 const AREA_PURGING: u64 = 1 << 2;
+const AREA_TAKING: u64 = 1 << 4;
 const UNPINNED: u64 = 1;
 const PURGING: u64 = 2;
 
@@ -277,7 +278,7 @@ fn being_purged() -> (Region, &'static [AtomicU64]) {
     let word = &words[PAGE_WORDS];
     assert_eq!(word.load(Ordering::SeqCst) & 0xffff_ffff, UNPINNED, "the layout has changed");
     word.fetch_xor(UNPINNED | PURGING, Ordering::SeqCst);
-    words[AREA].fetch_or(AREA_PURGING, Ordering::SeqCst);
+    words[AREA].fetch_or(AREA_PURGING | AREA_TAKING, Ordering::SeqCst);
     (region, words)
 }
 

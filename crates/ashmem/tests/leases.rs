@@ -196,6 +196,51 @@ fn guards_unpin_what_was_never_unpinned() {
 }
 
 #[test]
+fn a_lease_that_outlives_a_guard_pins_nothing() {
+    let region = region(64);
+    for range in [0..64, 3..9] {
+        let guard = region.pin_guard(bytes(range.clone())).expect("pinned");
+        let lease = region.lease(..).expect("leased");
+        drop(guard);
+        drop(lease);
+        let pages = (range.end - range.start) * page_size();
+        assert_eq!(region.purge().expect("purged"), pages);
+        let _ = region.pin(..).expect("pinned");
+    }
+}
+
+#[test]
+fn pages_leased_by_a_lock_count_as_pinned() {
+    let region = region(3000);
+    region.unpin(..).expect("unpinned");
+    let reader = reader(&region);
+    let leases = [bytes(7..9), bytes(1500..1600)].map(|range| reader.lease(range).expect("leased"));
+    let stats = region.stats().expect("counted");
+    assert_eq!((stats.pinned_pages, stats.unpinned_pages), (102, 2898));
+    assert_eq!(region.pin_status(bytes(1510..1520)).expect("a status"), PinStatus::Pinned);
+    assert_eq!(reader.pin_status(bytes(6..9)).expect("a status"), PinStatus::Unpinned);
+    drop(leases);
+    assert_eq!(region.stats().expect("counted").pinned_pages, 0);
+}
+
+/// Pages made young one by one are still found by who wants all.
+#[test]
+fn young_pages_of_a_region_unpinned_by_one_call_are_reclaimed() {
+    let reclaimer = Reclaimer::builder().without_thread().build();
+    let size = 5000 * page_size();
+    let region = Region::options().reclaimer(&reclaimer).populate().create("young", size).expect("a region");
+    region.unpin(..).expect("unpinned");
+    for range in [bytes(3..4), bytes(4000..4100)] {
+        drop(region.pin_guard(range).expect("pinned"));
+    }
+    // In the order of their ages: the rest, the first page, the others.
+    for (pages, left) in [(4899, 101), (1, 100), (100, 0)] {
+        assert_eq!(reclaimer.reclaim(pages * page_size()).pages, pages);
+        assert_eq!(region.stats().expect("counted").unpinned_pages, left);
+    }
+}
+
+#[test]
 fn the_end_of_a_guard_makes_its_pages_young() {
     let reclaimer = Reclaimer::builder().without_thread().build();
     let options = Region::options().reclaimer(&reclaimer);

@@ -164,6 +164,12 @@ fn no_proc() {
     fails(region.purge(), libc::ENOENT);
     fails(region.share_read_only(), libc::ENOENT);
     fails(region.share_read_write(), libc::ENOENT);
+    for region in [&region, &received] {
+        for range in [0..region.size(), 0..page_size()] {
+            fails(region.lease(range.clone()).map(drop), libc::ENOENT);
+            fails(region.pin_guard(range).map(drop), libc::ENOENT);
+        }
+    }
     assert_intact(&received);
 
     let strict = Reclaimer::builder().policy(Policy::new().budget(0)).without_thread().build();
@@ -188,6 +194,8 @@ fn no_descriptors() {
     let pressure = ManualPressure::new().expect("an eventfd");
     let reclaimer = Reclaimer::builder().policy(Policy::new().budget(0)).pressure(pressure).build();
     let plain = filled("plain");
+    let leased = filled("leased");
+    drop(leased.pin_guard(..).expect("pinned"));
     let region =
         Region::options().reclaimer(&reclaimer).create("limited", 4 * page_size()).expect("a region");
     let mapping = region.map().expect("mapped");
@@ -202,6 +210,12 @@ fn no_descriptors() {
     region.unpin(2 * page_size()..).expect("unpinned");
     plain.unpin(..).expect("unpinned");
     fails(region.purge(), libc::EMFILE);
+    for range in [0..region.size(), 0..page_size()] {
+        fails(region.lease(range.clone()).map(drop), libc::EMFILE);
+        fails(region.pin_guard(range).map(drop), libc::EMFILE);
+    }
+    assert_eq!(leased.lease(page_size()..).expect("has its description").contents(), Contents::Intact);
+    assert_eq!(leased.pin_guard(..).expect("has its description").contents(), Contents::Intact);
     fails(region.share_read_only(), libc::EMFILE);
     fails(reclaimer.purge_events(), libc::EMFILE);
     fails(ManualPressure::new(), libc::EMFILE);
@@ -213,6 +227,9 @@ fn no_descriptors() {
     region.unpin(..).expect("unpinned");
     assert!(!reclaimer.is_running());
     setrlimit(Resource::Nofile, old).expect("raised");
+    let lease = plain.lease(..).expect("leased");
+    assert_eq!(plain.purge().expect("purged"), 0);
+    drop(lease);
     let _other = Region::create("one more", 1).expect("a region");
     plain.unpin(..).expect("unpinned");
     assert_eq!(plain.purge().expect("purged"), plain.size());

@@ -41,7 +41,7 @@ pub(crate) struct Scan {
 pub(crate) fn scan(regions: &[Arc<Inner>]) -> Scan {
     let mut oldest = BinaryHeap::new();
     let mut scan = Scan::default();
-    for (region, inner) in regions.iter().enumerate() {
+    for (region, inner) in regions.iter().enumerate().filter(|(_, inner)| !is_held(inner)) {
         unpinned_runs(inner, |pages, stamp| {
             scan.pages += pages.end - pages.start;
             oldest.push(Victim { stamp, region, first: pages.start, end: pages.end });
@@ -56,7 +56,12 @@ pub(crate) fn scan(regions: &[Arc<Inner>]) -> Scan {
     scan
 }
 
-/// Whether a region has an unpinned page.
+/// Whether somebody holds all of a region just now.
+fn is_held(inner: &Inner) -> bool {
+    inner.known_control().is_some_and(|control| Held::of(inner.fd(), control).all())
+}
+
+/// Whether a region has an unpinned page, be it held or not: nobody says when a lease ends.
 pub(crate) fn any_unpinned(inner: &Inner) -> bool {
     let mut any = false;
     unpinned_runs(inner, |_, _| {
@@ -68,7 +73,7 @@ pub(crate) fn any_unpinned(inner: &Inner) -> bool {
 
 /// Bytes of a region's unpinned pages that are in memory or swap.
 pub(crate) fn resident(inner: &Inner) -> Result<u64> {
-    let Some(control) = inner.known_control() else { return Ok(0) };
+    let Some(control) = inner.known_control().filter(|_| !is_held(inner)) else { return Ok(0) };
     let mut runs: Vec<Range<u64>> = Vec::new();
     unpinned_runs(inner, |pages, _| {
         match runs.last_mut() {
@@ -91,9 +96,6 @@ pub(crate) fn resident(inner: &Inner) -> Result<u64> {
 /// Calls `each` with the runs of unpinned pages that have one stamp, in order, until it breaks off.
 fn unpinned_runs(inner: &Inner, mut each: impl FnMut(Range<u64>, u64) -> ControlFlow<()>) {
     let Some(control) = inner.known_control().filter(|_| !inner.is_unpurgeable()) else { return };
-    if Held::of(inner.fd(), control).all() {
-        return;
-    }
     let table = control.table();
     let area = table.area.load();
     let area_stamp = table.area.stamp.load(Ordering::Relaxed);

@@ -4,12 +4,13 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 
+use rustix::io::Errno;
+
 use super::Inner;
 use crate::control::Control;
 use crate::page::page_size;
 use crate::state::{self, States};
 use crate::sys::fork;
-use crate::sys::lock::{self, Kind};
 use crate::{Error, Mapping, PageRange, Result};
 
 /// Up to so many pages it is quicker to count each than to ask the kernel for a lock.
@@ -104,25 +105,11 @@ impl Inner {
     #[cold]
     fn hold_by_lock(&self, range: &PageRange) -> Result<By> {
         let section = fork::section();
-        let mut kept = self.holder.kept(&section);
         let bytes = range.first() * page_size()..range.end() * page_size();
-        let fresh = kept.leased.add(&bytes);
-        let locked = kept.file(self).and_then(|file| {
-            for part in &fresh {
-                let locked = lock::try_set(file, Kind::Read, part.start, part.end);
-                if !locked.map_err(Error::system("lease"))? {
-                    return Err(Error::system("lease")(rustix::io::Errno::AGAIN));
-                }
-            }
-            Ok(())
-        });
-        if locked.is_err() {
-            let bare = kept.leased.remove(&bytes);
-            kept.unlock(self, &bare);
-        }
+        let locked = self.holder.kept(&section).lease(self, &bytes)?;
         // The lock comes before the look at the states.
         fence(Ordering::SeqCst);
-        locked.map(|()| By::Lock)
+        if locked { Ok(By::Lock) } else { Err(Error::system("lease")(Errno::AGAIN)) }
     }
 }
 
@@ -146,21 +133,20 @@ impl Hold<'_> {
     }
 
     /// Ends one that is not of the whole region by its count.
-    #[inline(never)]
+    #[inline]
     fn end_part(&self) {
         let is_last = match (self.by, self.control) {
-            (By::Pages(slot), Some(control)) => {
-                let holds = control.holds();
-                holds.release(slot.into(), self.pages()) && !holds.holds_all(slot.into())
-            }
+            (By::Pages(slot), Some(control)) => control.holds().release(slot.into(), self.pages()),
             _ => {
                 self.unlock();
                 true
             }
         };
-        let Some(control) = self.control.filter(|_| is_last && self.is_use) else { return };
+        let Some(control) = self.control.filter(|_| self.is_use) else { return };
         let (table, stamp) = (control.table(), state::now());
-        table.touch(self.pages(), stamp);
+        if is_last {
+            table.touch(self.pages(), stamp);
+        }
         // Corrupt words are for the next pin to tell.
         let _ = table.unpin(self.pages(), stamp);
         self.inner.look_after();
@@ -169,11 +155,8 @@ impl Hold<'_> {
     #[cold]
     fn unlock(&self) {
         let section = fork::section();
-        let mut kept = self.inner.holder.kept(&section);
-        // A fork since the question whether it is inherited would have emptied that.
         let bytes = self.pages.start * page_size()..self.pages.end * page_size();
-        let bare = kept.leased.remove(&bytes);
-        kept.unlock(self.inner, &bare);
+        self.inner.holder.kept(&section).end_lease(&bytes);
     }
 }
 
@@ -185,14 +168,18 @@ impl Drop for Hold<'_> {
             return;
         }
         let (By::Region(slot), Some(control)) = (self.by, self.control) else { return self.end_part() };
-        if !control.holds().release_all(slot.into()) || !self.is_use {
+        let is_last = control.holds().release_all(slot.into());
+        if !self.is_use {
             return;
         }
-        let (area, stamp) = (control.area(), state::now());
-        area.stamp.store(stamp, Ordering::Relaxed);
+        let area = control.area();
+        if is_last {
+            area.stamp.store(state::now(), Ordering::Relaxed);
+        }
+        // Also where others hold them: nothing goes that is held, and a lease unpins nothing when it ends.
         if !area.is_all(States::UNPINNED) {
             // Corrupt words are for the next pin to tell.
-            let _ = control.table().unpin_all(stamp);
+            let _ = control.table().unpin_all(state::now());
         }
         self.inner.look_after();
     }

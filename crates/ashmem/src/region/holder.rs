@@ -3,7 +3,6 @@
 //! All of it belongs to one process. A forked child finds it emptied ([`clear_in_child`]), with the inherited description closed, so
 //! that a parent's locks end with the parent.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -42,7 +41,7 @@ pub(super) struct Kept {
     slot: Option<usize>,
     vain: u32,
     /// Read-locked ranges.
-    pub(super) leased: Coverage,
+    leased: Coverage,
     /// Bytes that are write-locked for threads of this process.
     pub(super) claimed: Vec<(u64, ThreadId)>,
 }
@@ -114,12 +113,32 @@ impl Kept {
         Ok(file.as_fd())
     }
 
-    /// Gives read-locked ranges back.
-    pub(super) fn unlock(&mut self, region: &Inner, ranges: &[Range<u64>]) {
-        let Ok(file) = self.file(region) else { return };
-        for range in ranges {
+    /// Read-locks a range, as far as it is not locked yet; false when somebody is in the way.
+    pub(super) fn lease(&mut self, region: &Inner, range: &Range<u64>) -> Result<bool> {
+        self.file(region)?;
+        let Some(file) = &self.file else { return Ok(false) };
+        let set = |part: &Range<u64>| lock::try_set(file.as_fd(), Kind::Read, part.start, part.end);
+        let fresh = self.leased.add(range);
+        let mut all = Ok(true);
+        for part in fresh {
+            all = set(part);
+            if all != Ok(true) {
+                break;
+            }
+        }
+        if all != Ok(true) {
+            self.end_lease(range);
+        }
+        all.map_err(Error::system("lease"))
+    }
+
+    /// Gives a range back that was read-locked.
+    pub(super) fn end_lease(&mut self, range: &Range<u64>) {
+        let bare = self.leased.remove(range);
+        let Some(file) = &self.file else { return };
+        for part in bare {
             // Cannot fail for a range that was locked, except for want of memory to split a lock: then it stays until the file is closed.
-            let _ = lock::try_set(file, Kind::Unlock, range.start, range.end);
+            let _ = lock::try_set(file.as_fd(), Kind::Unlock, part.start, part.end);
         }
     }
 }
@@ -139,8 +158,12 @@ fn free_slot(file: BorrowedFd<'_>, control: &Control) -> Result<Option<usize>> {
             }
             if holds.has_row(slot) {
                 let row = control.row_bytes(slot);
-                memfd::punch(file, row.start, row.end - row.start)
-                    .map_err(Error::system("clear a slot for leases"))?;
+                if memfd::punch(file, row.start, row.end - row.start).is_err() {
+                    // For somebody else to try; this process uses locks.
+                    let byte = slot_byte(control, slot);
+                    let _ = lock::try_set(file, Kind::Unlock, byte, byte + 1);
+                    continue;
+                }
             }
             holds.reset(slot);
             holds.open(slot);
@@ -175,51 +198,61 @@ fn clear_in_child() {
 /// How often each byte is covered by ranges, of which many may overlap.
 #[derive(Debug, Default)]
 pub(super) struct Coverage {
-    /// From each key up to the next, so many ranges cover it. Starts and ends with nothing covered.
-    steps: BTreeMap<u64, u64>,
+    /// From each place up to the next, so many ranges cover it. In order; starts and ends with nothing covered.
+    steps: Vec<(u64, u64)>,
+    /// What the last change was about, kept for its memory.
+    alone: Vec<Range<u64>>,
 }
 
 impl Coverage {
-    fn at(&self, place: u64) -> u64 {
-        self.steps.range(..=place).next_back().map_or(0, |(_, count)| *count)
+    /// The index of the step at `place`, which is put there if there is none.
+    fn step(&mut self, place: u64) -> usize {
+        match self.steps.binary_search_by_key(&place, |(place, _)| *place) {
+            Ok(index) => index,
+            Err(index) => {
+                let count = self.count_before(index);
+                self.steps.insert(index, (place, count));
+                index
+            }
+        }
+    }
+
+    fn count_before(&self, index: usize) -> u64 {
+        index.checked_sub(1).map_or(0, |before| self.steps[before].1)
     }
 
     /// Adds or removes a range that was added, and returns the parts of it that nothing else covers.
-    fn change(&mut self, range: &Range<u64>, add: bool) -> Vec<Range<u64>> {
-        for place in [range.start, range.end] {
-            let count = self.at(place);
-            self.steps.insert(place, count);
-        }
-        let mut alone: Vec<Range<u64>> = Vec::new();
-        let places: Vec<u64> = self.steps.range(range.start..=range.end).map(|(place, _)| *place).collect();
-        for pair in places.windows(2) {
-            let [from, to] = [pair[0], pair[1]];
-            let Some(count) = self.steps.get_mut(&from) else { continue };
+    fn change(&mut self, range: &Range<u64>, add: bool) -> &[Range<u64>] {
+        let (first, last) = (self.step(range.start), self.step(range.end));
+        self.alone.clear();
+        for index in first..last {
+            let (from, to) = (self.steps[index].0, self.steps[index + 1].0);
+            let count = &mut self.steps[index].1;
             *count = if add { *count + 1 } else { count.saturating_sub(1) };
             if *count != u64::from(add) {
                 continue;
             }
-            match alone.last_mut() {
-                Some(last) if last.end == from => last.end = to,
-                _ => alone.push(from..to),
+            match self.alone.last_mut() {
+                Some(part) if part.end == from => part.end = to,
+                _ => self.alone.push(from..to),
             }
         }
-        for place in places {
-            let before = self.steps.range(..place).next_back().map_or(0, |(_, count)| *count);
-            if self.steps.get(&place) == Some(&before) {
-                self.steps.remove(&place);
+        // Between them the differences are what they were.
+        for index in [last, first] {
+            if self.steps[index].1 == self.count_before(index) {
+                self.steps.remove(index);
             }
         }
-        alone
+        &self.alone
     }
 
     /// Adds a range, and returns the parts of it that were not covered before.
-    pub(super) fn add(&mut self, range: &Range<u64>) -> Vec<Range<u64>> {
+    pub(super) fn add(&mut self, range: &Range<u64>) -> &[Range<u64>] {
         self.change(range, true)
     }
 
     /// Removes a range that was added, and returns the parts of it that are not covered any more.
-    pub(super) fn remove(&mut self, range: &Range<u64>) -> Vec<Range<u64>> {
+    pub(super) fn remove(&mut self, range: &Range<u64>) -> &[Range<u64>] {
         self.change(range, false)
     }
 }
@@ -238,7 +271,7 @@ mod tests {
             let mut coverage = Coverage::default();
             let mut counts = [0u32; 64];
             let mut added: Vec<Range<u64>> = Vec::new();
-            let bytes = |ranges: Vec<Range<u64>>| ranges.into_iter().flatten().collect::<Vec<u64>>();
+            let bytes = |ranges: &[Range<u64>]| ranges.iter().cloned().flatten().collect::<Vec<u64>>();
             for (start, len, add, which) in steps {
                 if add || added.is_empty() {
                     let range = start..start + len;

@@ -54,17 +54,17 @@ impl Region {
     /// descriptor (a process keeps a second one for each region that it leases), or EAGAIN when somebody has locked the bytes for writing.
     pub fn lease(&self, range: impl RangeBounds<u64>) -> Result<Lease<'_>> {
         let range = PageRange::new(range, self.size())?;
-        let hold = self.inner.hold(self.inner.control()?, range)?;
+        // Ends when the rest fails.
+        let mut lease =
+            Lease { contents: Contents::Intact, hold: self.inner.hold(self.inner.control()?, range)? };
         // What is purged from here on is not leased, or the lease was seen.
-        let purged = match self.inner.control()? {
-            Some(control) => {
-                let mut wait = PinWait::new(&self.inner, control);
-                let mut wait = |futex, purged| wait.wait(futex, purged);
-                control.table().is_any_purged(range.first()..range.end(), &mut wait)?
-            }
-            None => false,
-        };
-        Ok(Lease { hold, contents: Contents::from_purged(purged) })
+        if let Some(control) = self.inner.control()? {
+            let mut wait = PinWait::new(&self.inner, control);
+            let mut wait = |futex, purged| wait.wait(futex, purged);
+            let purged = control.table().is_any_purged(range.first()..range.end(), &mut wait)?;
+            lease.contents = Contents::from_purged(purged);
+        }
+        Ok(lease)
     }
 }
 

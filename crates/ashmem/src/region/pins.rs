@@ -6,7 +6,7 @@ use rustix::fs::SealFlags;
 
 use super::{Inner, Region};
 use crate::control::Control;
-use crate::held::Held;
+use crate::held::{Held, Locked};
 use crate::presence::Presence;
 use crate::purger::{self, PinWait};
 use crate::state::{self, CHUNK_PAGES, Counts, Walked};
@@ -198,11 +198,14 @@ impl Inner {
         } else {
             table.counts(pages.clone(), &|_| None)?
         };
-        let held = Held::of(self.fd(), control);
-        if !held.is_none() && counts.unpinned > 0 {
+        if counts.unpinned == 0 {
+            return Ok(counts);
+        }
+        let (held, locked) = (Held::of(self.fd(), control), Locked::of(self.fd(), pages.clone()));
+        if !held.is_none() || !locked.is_none() {
             let mut spared = 0;
             for (index, select) in table.select(pages) {
-                let held = held.word(index).and(select);
+                let held = held.word(index).or(locked.word(index)).and(select);
                 if !held.is_empty() {
                     spared += u64::from(table.read_word(index)?.2.unpinned().and(held).len());
                 }
@@ -223,7 +226,9 @@ impl Inner {
             let present = Presence::of(self, control);
             table.is_unpinned(pages.clone(), &|word| present.absent_words(word))?
         };
-        if !unpinned || Held::of(self.fd(), control).is_none() {
+        let is_any_held =
+            || !Held::of(self.fd(), control).is_none() || !Locked::of(self.fd(), pages.clone()).is_none();
+        if !unpinned || !is_any_held() {
             return Ok(unpinned);
         }
         let counts = self.counts(control, pages)?;

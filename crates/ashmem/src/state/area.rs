@@ -7,7 +7,7 @@ const UNPINNED: u32 = 1;
 const DIRTY: u32 = 1 << 1;
 const PURGING: u32 = 1 << 2;
 const ANY_PURGED: u32 = 1 << 3;
-const PUNCHING: u32 = 1 << 4;
+const TAKING: u32 = 1 << 4;
 const EPOCH_UNIT: u32 = 1 << 5;
 
 /// Generation in the upper half; base state, four flags and a count of purges in the lower, which is also
@@ -57,9 +57,9 @@ impl AreaWord {
         self.futex() & PURGING != 0
     }
 
-    /// Whether pages that are PURGING may be gone already. Before, none is; and of those that are left then, nobody holds one.
-    pub(crate) fn is_punching(self) -> bool {
-        self.futex() & PUNCHING != 0
+    /// Whether the purger has looked for holds, and takes away what it claimed.
+    pub(crate) fn is_taking(self) -> bool {
+        self.futex() & TAKING != 0
     }
 
     pub(crate) fn dirty(self) -> AreaWord {
@@ -120,17 +120,17 @@ impl AreaWord {
     }
 
     pub(crate) fn purge_begun(self) -> AreaWord {
-        let flags = (self.futex() & !PUNCHING | DIRTY | PURGING).wrapping_add(EPOCH_UNIT);
+        let flags = (self.futex() & !TAKING | DIRTY | PURGING).wrapping_add(EPOCH_UNIT);
         AreaWord::with(self.generation(), flags)
     }
 
-    pub(crate) fn punch_begun(self) -> AreaWord {
-        AreaWord(self.0 | u64::from(PUNCHING))
+    pub(crate) fn purge_taking(self) -> AreaWord {
+        AreaWord(self.0 | u64::from(TAKING))
     }
 
     pub(crate) fn purge_ended(self, any: bool) -> AreaWord {
         let any = if any { ANY_PURGED } else { 0 };
-        let flags = (self.futex() & !(PURGING | PUNCHING) | any).wrapping_add(EPOCH_UNIT);
+        let flags = (self.futex() & !(PURGING | TAKING) | any).wrapping_add(EPOCH_UNIT);
         AreaWord::with(self.generation(), flags)
     }
 }
@@ -225,7 +225,10 @@ mod tests {
         assert!(begun.is_purging() && begun.is_dirty());
         assert_eq!(begun.flip(States::PINNED), Flip::Walk);
         assert_eq!(begun.all_pinned(), None);
-        let ended = begun.purge_ended(true);
+        assert!(!begun.is_taking() && begun.purge_taking().is_taking());
+        assert!(!begun.purge_taking().purge_begun().is_taking(), "another purge");
+        let ended = begun.purge_taking().purge_ended(true);
+        assert!(!ended.is_purging() && !ended.is_taking());
         assert_eq!(ended.flip(States::PINNED), Flip::Walk);
         assert_ne!(ended.futex(), begun.futex());
         let clean = ended.all_pinned().expect("not purging");

@@ -83,7 +83,7 @@ impl Region {
     fn purge_and_die(&self) {
         let _lock = self.purge_lock.lock().expect("no panic");
         let table = self.table();
-        table.begin();
+        table.mark(super::AreaWord::purge_begun);
         table.claim(0, super::Select::pages(0, 1), u64::MAX, &|_| true).expect("not corrupt");
     }
 

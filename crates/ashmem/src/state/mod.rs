@@ -31,7 +31,7 @@
 //!
 //! 6. A purger that has claimed pages looks for [holds](Holds) on them, and releases those that are held. Who holds pages looks
 //!    at their states afterwards. So nothing goes that is held, whatever the states say about pins. Then the purger marks the area
-//!    (PUNCHING): should it die, its pages are there before that mark, and may be gone behind it.
+//!    (TAKING): should it die, its pages are there before that mark, and may be gone behind it.
 //!
 //! # Races that are allowed
 //!
@@ -48,6 +48,8 @@ mod stamp;
 mod table;
 mod word;
 
+#[cfg(all(test, loom))]
+mod loom_holds;
 #[cfg(all(test, loom))]
 mod loom_tests;
 #[cfg(all(test, not(loom)))]

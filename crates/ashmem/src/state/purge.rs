@@ -45,7 +45,7 @@ impl Table<'_> {
         mut punch: impl FnMut(Range<u64>) -> Result<(), E>,
     ) -> Result<u64, Fault<E>> {
         debug_assert!(pages.end - pages.start <= CHUNK_PAGES);
-        self.begin();
+        self.mark(AreaWord::purge_begun);
         let mut claimed = [Select::NONE; CHUNK_WORDS as usize + 1];
         let mut corrupt = None;
         let first = pages.start / PAGES_PER_WORD;
@@ -66,10 +66,11 @@ impl Table<'_> {
                     corrupt = corrupt.or(settled.err());
                 }
             }
+            // Who finishes for a dead purger must not take what that has not looked at.
+            self.mark(AreaWord::purge_taking);
         }
         let mut failed = None;
         let mut taken = 0;
-        self.mark(AreaWord::punch_begun);
         for run in runs(&claimed) {
             let pages = base + run.start..base + run.end;
             if failed.is_none() {
@@ -88,7 +89,7 @@ impl Table<'_> {
                 taken += run.end - run.start;
             }
         }
-        self.end(taken > 0);
+        self.mark(|area| area.purge_ended(taken > 0));
         match (failed, corrupt) {
             (Some(error), _) => Err(Fault::Punch(error)),
             (None, Some(corrupt)) if taken == 0 => Err(Fault::Corrupt(corrupt)),
@@ -96,15 +97,14 @@ impl Table<'_> {
         }
     }
 
-    /// Finishes what a dead purger began. If it had got as far as punching, its pages may or may not be gone, so they go now;
-    /// before that they are all there, and may be held, so they stay. Returns how many went.
+    /// Finishes what a dead purger began: its pages may or may not be gone, so they go now. Returns how many. If it had not even
+    /// looked who holds them, nothing is gone, and nothing goes.
     ///
     /// `punch` may fail; the pages are "purged" all the same, as some of them may be. Corrupt words are passed over, and those that were never
     /// written (`absent`, as for [`Self::spans`]).
     pub(crate) fn recover(&self, absent: Absent<'_>, mut punch: impl FnMut(Range<u64>)) -> u64 {
         let area = self.area.load();
-        // Pages that are left over although no purge is under way were not left by a purger that can be trusted.
-        let punched = area.is_punching() || !area.is_purging();
+        let looked = area.is_taking() || !area.is_purging();
         let mut taken = 0;
         for span in self.spans(0..self.pages, absent) {
             let Span::Word(index, select) = span else { continue };
@@ -114,7 +114,7 @@ impl Table<'_> {
                 continue;
             }
             // Corrupt only when a peer is writing nonsense at this moment.
-            if !punched {
+            if !looked {
                 let _ = self.settle(index, |states| states.release(left));
                 continue;
             }
@@ -125,18 +125,12 @@ impl Table<'_> {
             }
             let _ = self.settle(index, |states| states.commit(left));
         }
-        self.end(taken > 0);
+        // The dead purger may have committed pages, too.
+        self.mark(|area| area.purge_ended(looked));
         taken
     }
 
-    pub(super) fn begin(&self) {
-        self.mark(AreaWord::purge_begun);
-    }
-
-    fn end(&self, any: bool) {
-        self.mark(|area| area.purge_ended(any));
-    }
-
+    /// Changes what the area word says of the purge.
     pub(super) fn mark(&self, to: impl Fn(AreaWord) -> AreaWord) {
         loop {
             let area = self.area.load();

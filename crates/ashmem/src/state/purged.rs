@@ -117,6 +117,11 @@ impl Table<'_> {
             return;
         }
         for (index, select) in self.select(pages) {
+            let Ok((area, word, states)) = self.read_word(index) else { continue };
+            if word.generation() != area.generation() || !area.is_dirty() {
+                // Who looks for old pages passes over words that are not in use. When somebody else was first it is in use.
+                self.write_word(index, area, word, states);
+            }
             if select == Select::ALL {
                 self.word_stamp(index).store(stamp, Ordering::Relaxed);
                 continue;

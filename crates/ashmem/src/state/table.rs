@@ -47,7 +47,7 @@ const GROUP: usize = 4;
 
 /// The word that holds `pages`, if it is one, and which of its pages they are.
 #[inline]
-fn in_one_word(pages: &Range<u64>) -> Option<(usize, Select)> {
+pub(super) fn in_one_word(pages: &Range<u64>) -> Option<(usize, Select)> {
     let word = pages.start / PAGES_PER_WORD;
     let base = word * PAGES_PER_WORD;
     let select = || Select::pages((pages.start - base) as u32, (pages.end - base) as u32);

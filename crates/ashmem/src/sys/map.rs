@@ -49,6 +49,7 @@ impl RawMap {
     ///
     /// # Safety
     /// The part must be inside, and must not be used when `self` is gone.
+    #[inline]
     pub(crate) unsafe fn part(&self, offset: usize, len: usize) -> ManuallyDrop<RawMap> {
         // SAFETY: inside of the mapping, says the caller.
         let start = unsafe { self.start.add(offset) };
@@ -59,6 +60,7 @@ impl RawMap {
     ///
     /// # Safety
     /// The mapping must be shared and writable, and the file must be sealed against shrinking.
+    #[inline]
     pub(crate) unsafe fn words(&self) -> &[AtomicU64] {
         // SAFETY: page-aligned, `len` bytes long and valid for as long as `self`; the caller vouches for the rest.
         unsafe { std::slice::from_raw_parts(self.start().cast(), self.len / size_of::<AtomicU64>()) }
