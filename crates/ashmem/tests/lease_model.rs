@@ -180,15 +180,14 @@ fn check(count: u64, operations: Vec<(usize, Operation)>) -> Result<(), TestCase
                 prop_assert_eq!((guard.contents(), guard.range()), (model.contents(&range), bytes(&range)));
                 model.hold(&range);
                 model.accept(&range);
+                model.unpin(&range);
                 held.push(Held::Guard(guard, range));
             }
-            Operation::Drop(which) if !held.is_empty() => match held.swap_remove(which.index(held.len())) {
-                Held::Lease(_, range) => model.of(&range).iter_mut().for_each(|page| page.holds -= 1),
-                Held::Guard(_, range) => {
-                    model.of(&range).iter_mut().for_each(|page| page.holds -= 1);
-                    model.unpin(&range);
-                }
-            },
+            Operation::Drop(which) if !held.is_empty() => {
+                let (Held::Lease(_, range) | Held::Guard(_, range)) =
+                    held.swap_remove(which.index(held.len()));
+                model.of(&range).iter_mut().for_each(|page| page.holds -= 1);
+            }
             Operation::Drop(_) => {}
             Operation::Forget(pages) => {
                 let fd = if handle == READER { first.share_read_only() } else { first.share_read_write() };

@@ -38,6 +38,13 @@ impl Deref for CacheEntry<'_> {
     }
 }
 
+impl Drop for CacheEntry<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.hold.end();
+    }
+}
+
 impl fmt::Debug for CacheEntry<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CacheEntry")

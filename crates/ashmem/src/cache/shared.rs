@@ -272,9 +272,9 @@ impl Cache {
     ) -> Result<CacheEntry<'a>> {
         let (start, end) = (found.pages.start * page_size(), found.pages.end * page_size());
         let range = PageRange::new(start..end, self.region.size())?;
-        let hold = self.region.inner.hold(Some(control), range)?;
         let view = mapping.view(start..start + found.len.max(1))?;
-        Ok(CacheEntry { hold: hold.for_use(), view, is_built: false })
+        let hold = self.region.inner.hold(Some(control), range)?.for_use();
+        Ok(CacheEntry { hold, view, is_built: false })
     }
 }
 

@@ -14,7 +14,8 @@ pub use options::PurgeableOptions;
 use crate::control::Control;
 use crate::mapping::View;
 use crate::region::Hold;
-use crate::{Mapping, PageRange, Region, Result};
+use crate::state;
+use crate::{Error, Mapping, PageRange, Region, Result};
 
 /// Regions smaller than this are never purged: it would not pay.
 pub(crate) const WORTH_PURGING: u64 = 8 * 1024;
@@ -62,7 +63,7 @@ impl<E> Purgeable<E> {
     /// builds.
     ///
     /// # Errors
-    /// As [`Region::create`]; [`Error::NotPurgeable`](crate::Error::NotPurgeable) for more than 1 TiB.
+    /// As [`Region::create`]; [`Error::NotPurgeable`] for more than 1 TiB.
     pub fn new(
         name: impl AsRef<std::ffi::OsStr>,
         size: u64,
@@ -82,14 +83,14 @@ impl<E> Purgeable<E> {
     ///
     /// # Errors
     /// [`BuildError::Builder`] with the builder's own error; what it had written is gone then. [`BuildError::Region`]: those of
-    /// [`Region::pin_guard`]; [`Error::BuildReentered`](crate::Error::BuildReentered) in a builder that asks for what it builds;
-    /// [`Error::BuildStuck`](crate::Error::BuildStuck) when somebody else has been building for longer than the
+    /// [`Region::pin_guard`]; [`Error::BuildReentered`] in a builder that asks for what it builds;
+    /// [`Error::BuildStuck`] when somebody else has been building for longer than the
     /// [patience](PurgeableOptions::patience).
     #[inline]
     pub fn get(&self) -> Result<PurgeableGuard<'_>, BuildError<E>> {
         if !self.is_kept() {
             if let Some((hold, mapping)) = self.region.inner.hold_at_once(&self.all()) {
-                return Ok(PurgeableGuard { _hold: Some(hold), mapping, built_bytes: 0 });
+                return Ok(PurgeableGuard { hold: Some(hold), mapping, built_bytes: 0 });
             }
         }
         self.get_slowly()
@@ -105,9 +106,16 @@ impl<E> Purgeable<E> {
         };
         let mapping = inner.own_mapping(&self.region)?;
         let hold = if self.is_kept() { None } else { Some(inner.hold(Some(control), self.all())?.for_use()) };
-        let may_have_purged = control.table().area.load().may_have_purged();
-        let built_bytes = if may_have_purged { self.build(control, mapping)? } else { 0 };
-        Ok(PurgeableGuard { _hold: hold, mapping, built_bytes })
+        // Ends when the rest fails.
+        let mut guard = PurgeableGuard { hold, mapping, built_bytes: 0 };
+        if control.area().load().may_have_purged() {
+            guard.built_bytes = self.build(control, mapping)?;
+        }
+        if guard.hold.is_some() {
+            // In one word for all pages, which the next `get` finds at once.
+            control.table().unpin_all(state::now()).map_err(Error::from)?;
+        }
+        Ok(guard)
     }
 
     /// Builds what is purged, once nobody else does. The pages are held.
@@ -157,7 +165,7 @@ impl<E> fmt::Debug for Purgeable<E> {
 #[must_use = "the contents may go when the guard is dropped"]
 pub struct PurgeableGuard<'a> {
     /// None for what is never purged.
-    _hold: Option<Hold<'a>>,
+    hold: Option<Hold<'a>>,
     mapping: &'a Mapping,
     built_bytes: u64,
 }
@@ -176,6 +184,15 @@ impl Deref for PurgeableGuard<'_> {
     #[inline]
     fn deref(&self) -> &Mapping {
         self.mapping
+    }
+}
+
+impl Drop for PurgeableGuard<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(hold) = &self.hold {
+            hold.end();
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Claims: something that only one thread of one process may do at a time.
 
+use std::os::fd::BorrowedFd;
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
@@ -58,8 +59,8 @@ impl Inner {
             Some(_) => return Ok(None),
             None => {}
         }
-        let locked = lock::try_set(kept.file(self)?, Kind::Write, byte, byte + 1);
-        if !locked.map_err(Error::system("claim a build"))? {
+        let lock = |file: BorrowedFd<'_>| lock::try_set(file, Kind::Write, byte, byte + 1);
+        if !kept.with_file(self, &section, lock)? {
             return Ok(None);
         }
         kept.claimed.push((byte, me));
@@ -75,9 +76,8 @@ impl Drop for Claim<'_> {
         let section = fork::section();
         let mut kept = self.inner.holder.kept(&section);
         kept.claimed.retain(|(byte, _)| *byte != self.byte);
-        if let Ok(file) = kept.file(self.inner) {
-            // Cannot fail for a byte that was locked.
-            let _ = lock::try_set(file, Kind::Unlock, self.byte, self.byte + 1);
-        }
+        let unlock = |file: BorrowedFd<'_>| lock::try_set(file, Kind::Unlock, self.byte, self.byte + 1);
+        // Cannot fail for a byte that was locked.
+        let _ = kept.with_file(self.inner, &section, unlock);
     }
 }

@@ -11,11 +11,12 @@ use crate::purger::PinWait;
 use crate::state;
 use crate::{Mapping, PageRange, Result};
 
-/// Pages that are pinned for as long as this lives, and access to them.
+/// Pages that nobody takes away for as long as this lives, and access to them.
 ///
-/// Guards are counted: they may nest and overlap, in one thread or in many, and in several processes. The pages can go again when the
-/// last guard on them is dropped, which unpins them. Until then nobody takes them away, also when somebody else unpins them
-/// meanwhile ([`Region::pin`] is a flag that everybody can take back). The guards of a process that dies end with it.
+/// Guards are counted: they may nest and overlap, in one thread or in many, and in several processes. The pages can go when the
+/// last guard on them is dropped, or its process dies. Unlike the flags of [`Region::pin`], which everybody can take back, a guard is its
+/// owner's: to everybody who asks ([`Region::pin_status`]) its pages are pinned, whatever others unpin meanwhile. The flags themselves are
+/// taken back when it is made.
 ///
 /// Made by [`Region::pin_guard`]. It derefs to a [`Mapping`] of its range, so that offsets count from the start of that. In a
 /// child of `fork(2)` the parent's guards hold nothing: the child makes its own.
@@ -37,9 +38,9 @@ use crate::{Mapping, PageRange, Result};
 /// assert_eq!(tile.read_vec(0, 5)?, b"drawn");
 /// # Ok::<(), ashmem::Error>(())
 /// ```
-#[must_use = "the pages are unpinned when the guard is dropped"]
+#[must_use = "the pages may go when the guard is dropped"]
 pub struct PinGuard<'a> {
-    _hold: Hold<'a>,
+    hold: Hold<'a>,
     contents: Contents,
     view: View<'a>,
 }
@@ -57,7 +58,7 @@ impl Region {
             let range = PageRange::all(self.size());
             return match self.inner.hold_at_once(&range) {
                 Some((hold, mapping)) => {
-                    Ok(PinGuard { _hold: hold, contents: Contents::Intact, view: View::of(mapping) })
+                    Ok(PinGuard { hold, contents: Contents::Intact, view: View::of(mapping) })
                 }
                 None => self.guard_slowly(range),
             };
@@ -68,14 +69,13 @@ impl Region {
     #[inline]
     fn guard_part(&self, range: PageRange) -> Result<PinGuard<'_>> {
         let bytes = self.bytes(&range);
-        let held = self.inner.hold_at_once(&range);
-        let held = held.and_then(|(hold, mapping)| {
-            Some((hold, View::within(mapping, bytes.start, bytes.end - bytes.start)?))
-        });
-        match held {
-            Some((hold, view)) => Ok(PinGuard { _hold: hold, contents: Contents::Intact, view }),
-            None => self.guard_slowly(range),
+        if let Some((hold, mapping)) = self.inner.hold_at_once(&range) {
+            if let Some(view) = View::within(mapping, bytes.start, bytes.end - bytes.start) {
+                return Ok(PinGuard { hold, contents: Contents::Intact, view });
+            }
+            hold.end();
         }
+        self.guard_slowly(range)
     }
 
     #[inline]
@@ -88,11 +88,21 @@ impl Region {
     fn guard_slowly(&self, range: PageRange) -> Result<PinGuard<'_>> {
         let control = self.inner.need_control("pin")?;
         let view = self.inner.own_mapping(self)?.view(self.bytes(&range))?;
-        let hold = self.inner.hold(Some(control), range)?;
+        let hold = self.inner.hold(Some(control), range)?.for_use();
+        // Ends when the rest fails.
+        let mut guard = PinGuard { hold, contents: Contents::Intact, view };
         let mut wait = PinWait::new(&self.inner, control);
         let mut wait = |futex, purged| wait.wait(futex, purged);
-        let purged = control.table().accept(hold.pages(), state::now(), &mut wait)?;
-        Ok(PinGuard { _hold: hold.for_use(), contents: Contents::from_purged(purged), view })
+        let (table, pages) = (control.table(), range.first()..range.end());
+        let purged = table.accept(pages.clone(), state::now(), &mut wait)?;
+        // They are held. So nothing is to be done for them when this process dies.
+        if range.is_whole() {
+            table.unpin_all(state::now())?;
+        } else {
+            table.unpin(pages, state::now())?;
+        }
+        guard.contents = Contents::from_purged(purged);
+        Ok(guard)
     }
 }
 
@@ -118,6 +128,13 @@ impl Deref for PinGuard<'_> {
     #[inline]
     fn deref(&self) -> &Mapping {
         &self.view
+    }
+}
+
+impl Drop for PinGuard<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.hold.end();
     }
 }
 

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use super::Inner;
 use crate::control::Control;
 use crate::page::page_size;
-use crate::state::{self, States};
+use crate::state;
 use crate::sys::fork;
 use crate::{Error, Mapping, PageRange, Result};
 
@@ -27,9 +27,10 @@ enum By {
     Lock,
 }
 
-/// No purge takes these pages away until it is dropped, whatever becomes of their pins. When the process dies it ends, too.
+/// No purge takes these pages away until its [end](Hold::end), whatever becomes of their pins. When the process dies it ends, too.
 ///
-/// In a forked child it means nothing: it is the parent's.
+/// In a forked child it means nothing: it is the parent's. (Has no destructor, so that guards end in a few instructions.)
+#[must_use = "who takes it has to end it"]
 pub(crate) struct Hold<'a> {
     inner: &'a Arc<Inner>,
     control: Option<&'a Control>,
@@ -41,7 +42,7 @@ pub(crate) struct Hold<'a> {
 
 impl Inner {
     /// Holds pages for a use, and gives the mapping to use them through, when that takes nothing but counting: this process has
-    /// a slot, and nothing is purged in the region.
+    /// a slot, the pages are unpinned, and nothing is purged in the region.
     #[inline(always)]
     pub(crate) fn hold_at_once(self: &Arc<Self>, range: &PageRange) -> Option<(Hold<'_>, &Mapping)> {
         let control = self.known_control()?;
@@ -56,8 +57,9 @@ impl Inner {
         };
         let (pages, generation) = (range.first()..range.end(), fork::generation());
         let mut hold = Hold { inner: self, control: Some(control), pages, by, generation, is_use: true };
-        if control.area().load().may_have_purged() {
+        if !is_unpinned(control, range) {
             hold.is_use = false;
+            hold.end();
             return None;
         }
         Some((hold, mapping))
@@ -106,7 +108,7 @@ impl Inner {
     fn hold_by_lock(&self, range: &PageRange) -> Result<By> {
         let section = fork::section();
         let bytes = range.first() * page_size()..range.end() * page_size();
-        let locked = self.holder.kept(&section).lease(self, &bytes)?;
+        let locked = self.holder.kept(&section).lease(self, &section, &bytes)?;
         // The lock comes before the look at the states.
         fence(Ordering::SeqCst);
         if locked { Ok(By::Lock) } else { Err(Error::system("lease")(Errno::AGAIN)) }
@@ -119,8 +121,7 @@ impl Hold<'_> {
         self.pages.clone()
     }
 
-    /// A hold that ends a use of the pages when it is dropped: unless this process still holds them, they are young then, and
-    /// unpinned if they were pinned.
+    /// A hold that ends a use of the pages: unless this process still holds them, they are young then.
     #[inline]
     pub(crate) fn for_use(mut self) -> Self {
         self.is_use = true;
@@ -130,6 +131,20 @@ impl Hold<'_> {
     /// Takes that back: the pages were of no use.
     pub(crate) fn for_nothing(&mut self) {
         self.is_use = false;
+    }
+
+    /// Ends it, once.
+    #[inline(always)]
+    pub(crate) fn end(&self) {
+        if self.generation != fork::generation() {
+            // A parent's.
+            return;
+        }
+        let (By::Region(slot), Some(control)) = (self.by, self.control) else { return self.end_part() };
+        if control.holds().release_all(slot.into()) && self.is_use {
+            control.area().stamp.store(state::now(), Ordering::Relaxed);
+            self.inner.look_after();
+        }
     }
 
     /// Ends one that is not of the whole region by its count.
@@ -142,47 +157,29 @@ impl Hold<'_> {
                 true
             }
         };
-        let Some(control) = self.control.filter(|_| self.is_use) else { return };
-        let (table, stamp) = (control.table(), state::now());
-        if is_last {
-            table.touch(self.pages(), stamp);
+        if let (true, true, Some(control)) = (is_last, self.is_use, self.control) {
+            control.table().touch(self.pages(), state::now());
+            self.inner.look_after();
         }
-        // Corrupt words are for the next pin to tell.
-        let _ = table.unpin(self.pages(), stamp);
-        self.inner.look_after();
     }
 
     #[cold]
     fn unlock(&self) {
         let section = fork::section();
         let bytes = self.pages.start * page_size()..self.pages.end * page_size();
-        self.inner.holder.kept(&section).end_lease(&bytes);
+        self.inner.holder.kept(&section).end_lease(&section, &bytes);
     }
 }
 
-impl Drop for Hold<'_> {
-    #[inline]
-    fn drop(&mut self) {
-        if self.generation != fork::generation() {
-            // A parent's.
-            return;
-        }
-        let (By::Region(slot), Some(control)) = (self.by, self.control) else { return self.end_part() };
-        let is_last = control.holds().release_all(slot.into());
-        if !self.is_use {
-            return;
-        }
-        let area = control.area();
-        if is_last {
-            area.stamp.store(state::now(), Ordering::Relaxed);
-        }
-        // Also where others hold them: nothing goes that is held, and a lease unpins nothing when it ends.
-        if !area.is_all(States::UNPINNED) {
-            // Corrupt words are for the next pin to tell.
-            let _ = control.table().unpin_all(state::now());
-        }
-        self.inner.look_after();
+/// Whether nothing of the region is purged, and none of the pages is pinned.
+#[inline]
+fn is_unpinned(control: &Control, range: &PageRange) -> bool {
+    let area = control.area().load();
+    if area.may_have_purged() {
+        return false;
     }
+    area.is_all_unpinned()
+        || (!range.is_whole() && control.table().is_none_pinned(range.first()..range.end()))
 }
 
 /// Counts pages, if they are few.

@@ -1,19 +1,22 @@
 //! What a process keeps for its holds on a region: a description of its own to lock through, and the slot that it counts in.
 //!
-//! All of it belongs to one process. A forked child finds it emptied ([`clear_in_child`]), with the inherited description closed, so
-//! that a parent's locks end with the parent.
+//! All of it belongs to one process: a forked child finds the description closed, so that a parent's locks end with the parent, and
+//! starts anew.
 
 use std::ops::Range;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::ThreadId;
+
+use rustix::io::Errno;
 
 use super::Inner;
 use crate::control::Control;
 use crate::state::SLOTS;
-use crate::sys::fork::{self, Part, Section};
+use crate::sys::fork::{self, Section};
 use crate::sys::lock::{self, Kind};
+use crate::sys::lock_file::LockFile;
 use crate::sys::memfd;
 use crate::{Error, Result};
 
@@ -31,26 +34,21 @@ const NONE: u64 = u32::MAX as u64;
 pub(crate) struct Holder {
     /// The fork generation in the upper half, in the lower the number of the slot and one. 0 before the first hold.
     slot: AtomicU64,
-    kept: OnceLock<Arc<Mutex<Kept>>>,
+    kept: Mutex<Kept>,
 }
 
-/// Only touched inside a fork section, as it is a mutex.
+/// Only touched inside a fork section, as it is behind a mutex.
 #[derive(Default)]
 pub(super) struct Kept {
-    file: Option<OwnedFd>,
+    /// The fork generation of the process that all this belongs to.
+    generation: u32,
+    file: Option<LockFile>,
     slot: Option<usize>,
     vain: u32,
     /// Read-locked ranges.
     leased: Coverage,
     /// Bytes that are write-locked for threads of this process.
     pub(super) claimed: Vec<(u64, ThreadId)>,
-}
-
-static ALL: Mutex<Vec<Weak<Mutex<Kept>>>> = Mutex::new(Vec::new());
-
-fn lock_mutex<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing panics between two changes that belong together.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Holder {
@@ -64,18 +62,14 @@ impl Holder {
     }
 
     /// What is kept, for who has a section open.
-    pub(super) fn kept(&self, _section: &Section) -> MutexGuard<'_, Kept> {
-        let kept = self.kept.get_or_init(|| {
-            fork::in_child(Part::Holders, clear_in_child);
-            let kept = Arc::default();
-            let mut all = lock_mutex(&ALL);
-            if all.len() == all.capacity() {
-                all.retain(|kept| kept.strong_count() > 0);
-            }
-            all.push(Arc::downgrade(&kept));
-            kept
-        });
-        lock_mutex(kept)
+    pub(super) fn kept(&self, _: &Section) -> MutexGuard<'_, Kept> {
+        // Nothing panics between two changes that belong together.
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let generation = fork::generation();
+        if kept.generation != generation {
+            *kept = Kept { generation, ..Kept::default() };
+        }
+        kept
     }
 
     /// The slot of this process, taken now if it has none; `None` when all are taken.
@@ -85,7 +79,7 @@ impl Holder {
         let mut kept = self.kept(&section);
         if kept.slot.is_none() {
             if kept.vain % TRY_AGAIN == 0 {
-                kept.slot = free_slot(kept.file(region)?, control)?;
+                kept.slot = kept.with_file(region, &section, |file| Ok(free_slot(file, control)))??;
             }
             kept.vain = if kept.slot.is_none() { kept.vain.wrapping_add(1) } else { 0 };
         }
@@ -98,48 +92,52 @@ impl Holder {
 }
 
 impl Kept {
-    /// The description that this process opened for its locks.
-    pub(super) fn file(&mut self, region: &Inner) -> Result<BorrowedFd<'_>> {
-        let file = match self.file.take() {
+    /// Does something with the description that this process opens for its locks.
+    pub(super) fn with_file<T>(
+        &mut self,
+        region: &Inner,
+        section: &Section,
+        action: impl FnOnce(BorrowedFd<'_>) -> Result<T, Errno>,
+    ) -> Result<T> {
+        let file = match &self.file {
             Some(file) => file,
             None => {
-                let operation = Error::system("reopen region for leases");
                 let writable =
                     memfd::is_writable(region.fd()).map_err(Error::system("look at descriptor"))?;
-                memfd::reopen(region.fd(), writable).map_err(operation)?
+                let file = LockFile::open(region.fd(), writable, section);
+                self.file.insert(file.map_err(Error::system("reopen region for leases"))?)
             }
         };
-        let file: &OwnedFd = self.file.insert(file);
-        Ok(file.as_fd())
+        file.with(section, action).map_err(Error::system("lock region"))
     }
 
     /// Read-locks a range, as far as it is not locked yet; false when somebody is in the way.
-    pub(super) fn lease(&mut self, region: &Inner, range: &Range<u64>) -> Result<bool> {
-        self.file(region)?;
+    pub(super) fn lease(&mut self, region: &Inner, section: &Section, range: &Range<u64>) -> Result<bool> {
+        self.with_file(region, section, |_| Ok(()))?;
         let Some(file) = &self.file else { return Ok(false) };
-        let set = |part: &Range<u64>| lock::try_set(file.as_fd(), Kind::Read, part.start, part.end);
         let fresh = self.leased.add(range);
-        let mut all = Ok(true);
-        for part in fresh {
-            all = set(part);
-            if all != Ok(true) {
-                break;
+        let all = file.with(section, |file| {
+            for part in fresh {
+                if !lock::try_set(file, Kind::Read, part.start, part.end)? {
+                    return Ok(false);
+                }
             }
-        }
+            Ok(true)
+        });
         if all != Ok(true) {
-            self.end_lease(range);
+            self.end_lease(section, range);
         }
         all.map_err(Error::system("lease"))
     }
 
     /// Gives a range back that was read-locked.
-    pub(super) fn end_lease(&mut self, range: &Range<u64>) {
+    pub(super) fn end_lease(&mut self, section: &Section, range: &Range<u64>) {
         let bare = self.leased.remove(range);
         let Some(file) = &self.file else { return };
-        for part in bare {
-            // Cannot fail for a range that was locked, except for want of memory to split a lock: then it stays until the file is closed.
-            let _ = lock::try_set(file.as_fd(), Kind::Unlock, part.start, part.end);
-        }
+        // Cannot fail for a range that was locked, except for want of memory to split a lock: then it stays until the file is closed.
+        let _ = file.with(section, |file| {
+            bare.iter().try_for_each(|part| lock::try_set(file, Kind::Unlock, part.start, part.end).map(drop))
+        });
     }
 }
 
@@ -186,13 +184,6 @@ pub(crate) fn live_slots(file: BorrowedFd<'_>, control: &Control) -> Vec<usize> 
         lock::is_held(file, Kind::Write, byte, byte + 1).unwrap_or(true)
     };
     holds.opened().filter(|slot| holds.is_used(*slot) && is_live(*slot)).collect()
-}
-
-/// A forked child has no holds. Inside of fork, where no section may be opened.
-fn clear_in_child() {
-    for kept in lock_mutex(&ALL).iter().filter_map(Weak::upgrade) {
-        *lock_mutex(&kept) = Kept::default();
-    }
 }
 
 /// How often each byte is covered by ranges, of which many may overlap.

@@ -82,6 +82,13 @@ impl Lease<'_> {
     }
 }
 
+impl Drop for Lease<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.hold.end();
+    }
+}
+
 impl fmt::Debug for Lease<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lease").field("range", &self.range()).field("contents", &self.contents).finish()

@@ -10,9 +10,9 @@ use super::patience::Patience;
 use super::positions::{ASLEEP, Cursor, OutOfRange, Side};
 use super::region::Memory;
 use super::window::Window;
-use crate::sys::futex;
 use crate::sys::lock::{self, Kind};
 use crate::sys::lock_file::LockFile;
+use crate::sys::{fork, futex};
 use crate::{Error, Result};
 
 /// The longest sleep before the peer is looked after.
@@ -40,12 +40,14 @@ impl From<OutOfRange> for Error {
 
 impl End {
     pub(super) fn claim(ring: &Ring, side: Side) -> Result<End> {
-        let claim = LockFile::open(ring.as_fd(), true).map_err(Error::system("reopen ring"))?;
+        let section = fork::section();
+        let claim = LockFile::open(ring.as_fd(), true, &section).map_err(Error::system("reopen ring"))?;
         let (start, end) = (side.lock(), side.lock() + 1);
         let lock = |file: BorrowedFd<'_>| lock::try_set(file, Kind::Write, start, end);
-        if !claim.with(lock).map_err(Error::system("lock ring"))? {
+        if !claim.with(&section, lock).map_err(Error::system("lock ring"))? {
             return Err(Error::RingEndTaken { end: side.name() });
         }
+        drop(section);
         let memory = ring.memory().clone();
         let pair = memory.pair(side)?;
         let position = |words: super::positions::Words<'_>| words.position.load(Ordering::SeqCst);
@@ -154,7 +156,9 @@ impl End {
         if self.memory.claimed(peer)?.load(Ordering::SeqCst) == 0 {
             return Ok(false);
         }
-        let held = claim.with(|file| lock::is_held(file, Kind::Write, peer.lock(), peer.lock() + 1));
+        let section = fork::section();
+        let held =
+            claim.with(&section, |file| lock::is_held(file, Kind::Write, peer.lock(), peer.lock() + 1));
         Ok(!held.map_err(Error::system("look for the ring's other end"))?)
     }
 }

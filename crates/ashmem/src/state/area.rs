@@ -53,6 +53,12 @@ impl AreaWord {
         self.futex() & DIRTY != 0
     }
 
+    /// Whether all pages are unpinned, by the area word alone.
+    #[inline]
+    pub(crate) fn is_all_unpinned(self) -> bool {
+        !self.is_dirty() && self.base() == States::UNPINNED
+    }
+
     pub(crate) fn is_purging(self) -> bool {
         self.futex() & PURGING != 0
     }
@@ -153,13 +159,6 @@ impl Area<'_> {
     #[inline]
     pub(crate) fn swap(&self, old: AreaWord, new: AreaWord) -> bool {
         self.word.compare_exchange(old.0, new.0, Ordering::SeqCst, Ordering::Relaxed).is_ok()
-    }
-
-    /// Whether all pages are in one state, by the area word alone.
-    #[inline]
-    pub(crate) fn is_all(&self, base: States) -> bool {
-        let area = self.load();
-        !area.is_dirty() && area.base() == base
     }
 
     /// Pins the whole region, if that takes one step and nobody interferes.

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use proptest::prelude::*;
 
-use super::{Area, AreaWord, Corrupt, Counts, PAGES_PER_WORD, Select, States, Table, slots};
+use super::{Area, AreaWord, Corrupt, Counts, PAGES_PER_WORD, Select, Table, slots};
 use crate::sync::{AtomicU64, Ordering};
 
 /// An unpinned page is as old as something between two stamps: unpinning the whole region may make its pages younger.
@@ -238,7 +238,7 @@ proptest! {
                 prop_assert_eq!(table.is_any_purged(part.clone(), &mut nobody_purges), Ok(!runs.is_empty()));
                 prop_assert_eq!(table.purged_runs(part, &mut nobody_purges), Ok::<_, Corrupt>(runs));
             }
-            if table.area.is_all(States::UNPINNED) {
+            if table.area.load().is_all_unpinned() {
                 prop_assert_eq!(expected.unpinned, count);
             }
             let now = AreaWord(area.load(Ordering::Relaxed));

@@ -109,6 +109,14 @@ impl Table<'_> {
         Ok(any)
     }
 
+    /// Whether none of the pages is pinned, for sure.
+    #[inline]
+    pub(crate) fn is_none_pinned(&self, pages: Range<u64>) -> bool {
+        self.select(pages).all(|(index, select)| {
+            self.read_word(index).is_ok_and(|(_, _, states)| states.pinned().and(select).is_empty())
+        })
+    }
+
     /// Makes unpinned pages as young as `stamp`.
     #[inline]
     pub(crate) fn touch(&self, pages: Range<u64>, stamp: u64) {

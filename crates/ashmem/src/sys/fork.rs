@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 static GATE: RwLock<()> = RwLock::new(());
-static CHILD: [RwLock<Option<Action>>; 3] = [const { RwLock::new(None) }; 3];
+static CHILD: [RwLock<Option<Action>>; 2] = [const { RwLock::new(None) }; 2];
 /// What is done in a child.
 type Action = fn();
 
@@ -19,8 +19,7 @@ static GENERATION: AtomicU32 = AtomicU32::new(0);
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Part {
     Reclaimers = 0,
-    Holders = 1,
-    LockFiles = 2,
+    LockFiles = 1,
 }
 
 thread_local! {

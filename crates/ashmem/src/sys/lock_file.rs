@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use rustix::io::Errno;
 
-use super::fork::{self, Part};
+use super::fork::{self, Part, Section};
 use super::memfd;
 
 type Slot = Mutex<Option<OwnedFd>>;
@@ -25,8 +25,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl LockFile {
     /// Opens the file behind a descriptor again. Needs `/proc`.
-    pub(crate) fn open(fd: BorrowedFd<'_>, writable: bool) -> Result<LockFile, Errno> {
-        let _section = fork::section();
+    pub(crate) fn open(fd: BorrowedFd<'_>, writable: bool, _: &Section) -> Result<LockFile, Errno> {
         fork::in_child(Part::LockFiles, close_in_child);
         let slot = Arc::new(Mutex::new(Some(memfd::reopen(fd, writable)?)));
         let mut open = lock(&OPEN);
@@ -40,9 +39,9 @@ impl LockFile {
     /// Does something with it; EBADF in a child of the process that opened it.
     pub(crate) fn with<T>(
         &self,
+        _: &Section,
         action: impl FnOnce(BorrowedFd<'_>) -> Result<T, Errno>,
     ) -> Result<T, Errno> {
-        let _section = fork::section();
         match &*lock(&self.slot) {
             Some(file) => action(file.as_fd()),
             None => Err(Errno::BADF),
