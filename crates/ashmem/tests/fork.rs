@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use ashmem::pressure::ManualPressure;
-use ashmem::{Contents, Error, Mapping, PinStatus, Policy, Reclaimer, Region, page_size};
+use ashmem::{Contents, Error, Mapping, MemoryFile, PinStatus, Policy, Reclaimer, Region, page_size};
 
 /// How often something that should take milliseconds is looked at, a millisecond apart, until that is a failure. (Counted, as
 /// the clock goes on while a virtual machine stands still.)
@@ -155,6 +155,78 @@ fn a_first_unpin_in_the_child_is_seen_by_the_parent() {
         assert_eq!(region.pin_status(..).expect("healthy"), PinStatus::Unpinned);
         assert_eq!(region.pin(..).expect("pinned").is_purged(), purge);
     }
+}
+
+fn memory_file() -> (MemoryFile, Region) {
+    let options = Region::options().reclaimer(&idle());
+    let file = MemoryFile::with_options(&options, "forked", size()).expect("a memory file");
+    let peer = Region::from_fd_with(file.try_clone_fd().expect("a duplicate"), options).expect("a region");
+    file.write_at(0, &vec![1; size() as usize]).expect("inside");
+    (file, peer)
+}
+
+fn is_purged(file: &MemoryFile) -> bool {
+    matches!(file.read_at(0, &mut [0]), Err(Error::Purged { .. }))
+}
+
+fn last_byte(file: &MemoryFile) -> Option<u8> {
+    let mut byte = [0];
+    file.read_at(size() - 1, &mut byte).ok().map(|()| byte[0])
+}
+
+#[test]
+fn parent_and_child_see_a_memory_file_purged() {
+    let (file, peer) = memory_file();
+    let _ = file.allow_purging(true).expect("purgeable");
+    let child = Child::fork(|| {
+        require(1, last_byte(&file) == Some(1));
+        require(2, peer.purge().is_ok_and(|bytes| bytes == size()));
+        require(3, is_purged(&file) && is_purged(&file));
+        0
+    });
+    assert_eq!(child.wait(), Ok(0));
+    assert!(is_purged(&file), "the child's reads have not taken note of it");
+    let child = Child::fork(|| {
+        require(1, is_purged(&file));
+        require(2, file.write_at(size() - 1, &[2]).is_ok());
+        0
+    });
+    assert_eq!(child.wait(), Ok(0));
+    assert_eq!(last_byte(&file), Some(2));
+}
+
+/// Forks while a thread reads a memory file that may not be purged: in the child nobody does, so the child can have it purged.
+#[test]
+fn accesses_of_the_parent_hold_nothing_in_the_child() {
+    let (file, peer) = memory_file();
+    let done = AtomicBool::new(false);
+    let ends = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut bytes = vec![0; size() as usize];
+            while !done.load(Ordering::Relaxed) {
+                // The child has it purged meanwhile.
+                let _ = file.read_at(0, &mut bytes);
+            }
+        });
+        let ends: Vec<_> = (0..20)
+            .map(|_| {
+                let child = Child::fork(|| {
+                    require(1, last_byte(&file) == Some(1));
+                    require(2, file.allow_purging(true).is_ok_and(|before| !before));
+                    require(3, eventually(|| peer.purge().is_ok() && is_purged(&file)));
+                    0
+                });
+                let end = child.wait();
+                // What the child unpinned is pinned, and made whole, again.
+                let switched = [true, false].map(|allow| file.allow_purging(allow).is_ok());
+                let written = file.write_at(0, &vec![1; size() as usize]).is_ok();
+                end.map(|code| (code, switched, written))
+            })
+            .collect();
+        done.store(true, Ordering::Relaxed);
+        ends
+    });
+    assert_eq!(ends, vec![Ok((0, [true, true], true)); 20]);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use ashmem::pressure::ManualPressure;
-use ashmem::{Contents, Error, Policy, Reclaimer, Region, Result, page_size};
+use ashmem::{Contents, Error, MemoryFile, Policy, Reclaimer, Region, Result, page_size};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 const ROLE: &str = "ASHMEM_TEST_ROLE";
@@ -180,7 +180,26 @@ fn no_proc() {
     assert!(strict.run_once().is_some());
     assert_eq!((strict.purge_all().pages, strict.metrics().failures), (0, 2));
     assert_intact(&region);
+    cannot_allow_purging(&memory_file(), libc::ENOENT);
     assert_eq!(&region.freeze().expect("frozen")[..4], [7; 4]);
+}
+
+fn memory_file() -> MemoryFile {
+    let reclaimer = Reclaimer::builder().without_thread().build();
+    let options = Region::options().reclaimer(&reclaimer);
+    let file = MemoryFile::with_options(&options, "kept", 100).expect("a memory file");
+    file.write_at(0, b"kept").expect("written");
+    file
+}
+
+/// A memory file whose accesses could not hold anything stays as it is.
+fn cannot_allow_purging(file: &MemoryFile, errno: i32) {
+    fails(file.allow_purging(true), errno);
+    assert!(!file.is_purging_allowed() && !file.allow_purging(false).expect("as it is"));
+    file.write_at(4, b".").expect("written");
+    let mut kept = [0; 5];
+    file.read_at(0, &mut kept).expect("read");
+    assert_eq!(&kept, b"kept.");
 }
 
 fn limit(resource: Resource, most: u64) -> Rlimit {
@@ -194,12 +213,19 @@ fn no_descriptors() {
     let pressure = ManualPressure::new().expect("an eventfd");
     let reclaimer = Reclaimer::builder().policy(Policy::new().budget(0)).pressure(pressure).build();
     let plain = filled("plain");
-    let leased = filled("leased");
+    // A thread that starts or ends would open and close descriptors meanwhile.
+    let quiet = Region::options().reclaimer(&Reclaimer::builder().without_thread().build());
+    let leased = quiet.clone().create("leased", 4 * page_size()).expect("a region");
+    leased.map().expect("mapped").fill(0, 4 * page_size(), 7).expect("inside");
     drop(leased.pin_guard(..).expect("pinned"));
     let region =
         Region::options().reclaimer(&reclaimer).create("limited", 4 * page_size()).expect("a region");
     let mapping = region.map().expect("mapped");
     mapping.fill(0, 4 * page_size(), 7).expect("inside");
+    let (kept, purged) = (memory_file(), memory_file());
+    let _ = purged.allow_purging(true).expect("purgeable");
+    let peer = Region::from_fd_with(purged.try_clone_fd().expect("a duplicate"), quiet).expect("a region");
+    assert_eq!(peer.purge().expect("purged"), page_size());
     // All below the lowest free number are in use.
     let lowest = File::open("/dev/null").expect("a device").as_raw_fd() as u64;
     let old = limit(Resource::Nofile, lowest);
@@ -223,6 +249,13 @@ fn no_descriptors() {
     assert_eq!(reclaimer.purge_all().pages, 0);
     assert_intact(&region);
     assert_intact(&plain);
+    cannot_allow_purging(&kept, libc::EMFILE);
+    // This one has what it needs.
+    assert!(matches!(purged.read_at(0, &mut [0]), Err(Error::Purged { .. })));
+    purged.write_at(0, b"anew").expect("written");
+    for allow in [false, true, false] {
+        assert_eq!(purged.allow_purging(allow).expect("switched"), !allow);
+    }
 
     region.unpin(..).expect("unpinned");
     assert!(!reclaimer.is_running());

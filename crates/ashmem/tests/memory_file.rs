@@ -1,8 +1,14 @@
-//! Memory files: random operations against a naive model, and many threads at once.
+//! Memory files: random operations against a naive model, many threads at once, and processes that are killed.
+//!
+//! The other process is this test binary again, running the ignored test `worker`.
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::process::{Child, Command, Stdio};
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
 
 use ashmem::{Error, MemoryFile, Reclaimer, Region, page_size};
 use proptest::prelude::*;
@@ -126,23 +132,24 @@ struct Model {
     active: bool,
     open: bool,
     allowed: bool,
-    /// An access has found pages gone, and nothing was written since.
-    purged: bool,
-    /// Which pages were taken away since the file was pinned last.
+    /// Which pages were taken away since the file was written, or made purgeable.
     gone: Vec<bool>,
 }
 
 impl Model {
-    fn pin(&mut self) {
-        if self.gone.contains(&true) {
+    fn is_purged(&self) -> bool {
+        self.gone.contains(&true)
+    }
+
+    fn make_whole(&mut self) {
+        if self.is_purged() {
             self.contents.fill(0);
-            self.purged = true;
             self.gone.fill(false);
         }
     }
 
     /// Where an access of the file, and of a buffer of `buffer.0` bytes at `buffer.1`, is allowed.
-    fn begin(&mut self, offset: u64, count: usize, buffer: (usize, usize)) -> Result<usize, Failure> {
+    fn begin(&self, offset: u64, count: usize, buffer: (usize, usize)) -> Result<usize, Failure> {
         let fits = |offset: u64, count: usize, len: usize| offset as u128 + count as u128 <= len as u128;
         if !self.active {
             return Err(Failure::Deactivated);
@@ -150,21 +157,24 @@ impl Model {
         if !fits(offset, count, self.contents.len()) || !fits(buffer.1 as u64, count, buffer.0) {
             return Err(Failure::OutOfBounds);
         }
-        if self.allowed {
-            self.pin();
-        }
         Ok(offset as usize)
     }
 
-    fn read(&mut self, offset: u64, count: usize, buffer: (usize, usize)) -> Result<Vec<u8>, Failure> {
+    fn read(&self, offset: u64, count: usize, buffer: (usize, usize)) -> Result<Vec<u8>, Failure> {
         let offset = self.begin(offset, count, buffer)?;
-        if self.purged { Err(Failure::Purged) } else { Ok(self.contents[offset..offset + count].to_vec()) }
+        if self.is_purged() {
+            Err(Failure::Purged)
+        } else {
+            Ok(self.contents[offset..offset + count].to_vec())
+        }
     }
 
     fn write(&mut self, offset: u64, count: usize, buffer: (usize, usize), value: u8) -> Result<(), Failure> {
         let offset = self.begin(offset, count, buffer)?;
+        if count > 0 {
+            self.make_whole();
+        }
         self.contents[offset..offset + count].fill(value);
-        self.purged &= count == 0;
         Ok(())
     }
 
@@ -175,10 +185,7 @@ impl Model {
         if !self.open {
             return Err(Failure::Closed);
         }
-        if !allow {
-            self.pin();
-        }
-        self.purged = false;
+        self.make_whole();
         self.allowed = allow;
         Ok(!allow)
     }
@@ -206,7 +213,6 @@ fn check(length: u64, operations: Vec<Operation>) -> Result<(), TestCaseError> {
         active: true,
         open: true,
         allowed: false,
-        purged: false,
         gone: vec![false; length.div_ceil(page) as usize],
     };
     let mut peer_watched = false;
@@ -328,8 +334,8 @@ fn check(length: u64, operations: Vec<Operation>) -> Result<(), TestCaseError> {
         prop_assert_eq!(stats.purged_pages, gone);
         prop_assert_eq!(stats.pinned_pages, if model.allowed { 0 } else { model.gone.len() as u64 });
     }
-    // What the model thinks is there is there, unless it is not known to be gone yet.
-    if !model.gone.contains(&true) {
+    // What the model thinks is there is there; what a purge has left goes with the next write.
+    if !model.is_purged() {
         let contents = peer.map().expect("mapped").read_vec(0, length).expect("inside");
         prop_assert!(contents == model.contents, "another holder sees something else");
     }
@@ -469,4 +475,216 @@ fn closed_while_everybody_uses_it() {
         let pinned = peer.stats().expect("stats").pinned_pages;
         assert_eq!(pinned, if file.is_purging_allowed() { 0 } else { 2 });
     }
+}
+
+/// Threads that each write a part of their own right after a purge: whoever comes first makes the rest zeros, and no zeros come
+/// over what the others write. A reader finds the file purged, or the whole of what made it readable again.
+#[test]
+fn writers_after_a_purge_lose_nothing() {
+    const WRITERS: usize = 3;
+    let page = page_size() as usize;
+    let part = 5 * page;
+    let reclaimer = Reclaimer::builder().without_thread().build();
+    let options = Region::options().reclaimer(&reclaimer);
+    let length = (WRITERS + 1) * part;
+    let file = MemoryFile::with_options(&options, "writers", length as u64).expect("a memory file");
+    let peer = Region::from_fd_with(file.try_clone_fd().expect("a duplicate"), options).expect("a region");
+    let _ = file.allow_purging(true).expect("purgeable");
+    for round in 1..=300u16 {
+        let value = |writer: usize| (round as u8 | 1).wrapping_add(2 * writer as u8);
+        file.write_at(0, &vec![0xFE; length]).expect("written");
+        // Something is left, which may not be seen any more.
+        let kept = if round % 2 == 0 { ..page_size() } else { ..0 };
+        if kept.end > 0 {
+            let _ = peer.pin(kept).expect("pinned");
+        }
+        assert!(peer.purge().expect("purged") > 0);
+        let start = Barrier::new(WRITERS + 1);
+        std::thread::scope(|scope| {
+            for writer in 0..WRITERS {
+                let (file, start) = (&file, &start);
+                scope.spawn(move || {
+                    start.wait();
+                    file.write_at((writer * part) as u64, &vec![value(writer); part]).expect("written");
+                });
+            }
+            start.wait();
+            let mut bytes = vec![0; length];
+            loop {
+                match file.read_at(0, &mut bytes) {
+                    Err(Error::Purged { .. }) => continue,
+                    done => done.expect("read"),
+                }
+                let is =
+                    |range: std::ops::Range<usize>, value| bytes[range].iter().all(|byte| *byte == value);
+                let whole = (0..WRITERS).any(|writer| is(writer * part..(writer + 1) * part, value(writer)));
+                assert!(whole, "round {round}: readable before anything was written");
+                assert!(is(WRITERS * part..length, 0) && !bytes.contains(&0xFE), "round {round}: old bytes");
+                break;
+            }
+        });
+        let mut bytes = vec![0; length];
+        file.read_at(0, &mut bytes).expect("read");
+        for (writer, bytes) in bytes.chunks(part).enumerate() {
+            let expected = if writer < WRITERS { value(writer) } else { 0 };
+            assert!(
+                bytes.iter().all(|byte| *byte == expected),
+                "round {round}: the bytes of writer {writer}"
+            );
+        }
+        peer.unpin(..).expect("unpinned");
+    }
+}
+
+/// Threads that switch purging on and off at the same time, while others write: the file ends as the setting says, and nothing
+/// that was written is lost while it is off.
+#[test]
+fn switched_by_several_threads() {
+    let length = 2 * page_size();
+    let reclaimer = Reclaimer::builder().without_thread().build();
+    let options = Region::options().reclaimer(&reclaimer);
+    for round in 0..60u8 {
+        let file = MemoryFile::with_options(&options, "switched", length).expect("a memory file");
+        let fd = file.try_clone_fd().expect("a duplicate");
+        let peer = Region::from_fd_with(fd, options.clone()).expect("a region");
+        let switching = AtomicU64::new(3);
+        // Threads that were told that they switched it on, less those that switched it off.
+        let balance = AtomicI64::new(0);
+        std::thread::scope(|scope| {
+            for first in [true, false, true] {
+                let (file, peer, switching, balance) = (&file, &peer, &switching, &balance);
+                scope.spawn(move || {
+                    let _end = Finally(|| {
+                        let _ = switching.fetch_sub(1, Ordering::Release);
+                    });
+                    for step in 0..20 {
+                        let allow = (step % 2 == 0) == first;
+                        if file.allow_purging(allow).expect("purgeable") != allow {
+                            balance.fetch_add(if allow { 1 } else { -1 }, Ordering::Relaxed);
+                        }
+                        if step % 4 == 0 {
+                            peer.purge().expect("purged");
+                        }
+                    }
+                });
+            }
+            scope.spawn(|| {
+                while switching.load(Ordering::Acquire) > 0 {
+                    file.write_at(0, &[round; 100]).expect("written");
+                    match file.read_at(0, &mut [0; 100]) {
+                        Ok(()) | Err(Error::Purged { .. }) => {}
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+            });
+        });
+        let allowed = file.is_purging_allowed();
+        assert_eq!(balance.into_inner(), i64::from(allowed), "round {round}");
+        assert_eq!(peer.stats().expect("stats").pinned_pages, if allowed { 0 } else { 2 }, "round {round}");
+        let _ = file.allow_purging(false).expect("pinned");
+        file.write_at(0, &[7; 100]).expect("written");
+        assert_eq!(peer.purge().expect("purged"), 0);
+        let mut bytes = [0; 100];
+        file.read_at(0, &mut bytes).expect("read");
+        assert_eq!(bytes, [7; 100]);
+    }
+}
+
+const ROLE: &str = "ASHMEM_TEST_ROLE";
+
+/// Pages of the file of a process that is to be killed: so many that it is in an access nearly all the time.
+const PAGES: u64 = 2048;
+
+struct Worker(Child);
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // Also when the test fails. Fails only for a child that is gone.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+#[ignore = "run by the other tests, as a process of its own"]
+fn worker() {
+    let Ok(role) = std::env::var(ROLE) else { return };
+    // Not to outlive a test that is killed itself.
+    let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+    let reclaimer = Reclaimer::builder().without_thread().build();
+    let options = Region::options().reclaimer(&reclaimer);
+    let length = PAGES * page_size();
+    let file = MemoryFile::with_options(&options, "killed", length).expect("a memory file");
+    let mut bytes = vec![7; length as usize];
+    file.write_at(0, &bytes).expect("written");
+    let _ = file.allow_purging(true).expect("purgeable");
+    println!("\nfd {}", file.fd().expect("open"));
+    loop {
+        match role.as_str() {
+            "read" => file.read_at(0, &mut bytes),
+            // All of it, and the first half alone once it was purged.
+            _ => file.write_at(0, &bytes[..bytes.len() / 2]),
+        }
+        .expect("an access");
+    }
+}
+
+/// Starts a process that accesses a memory file for ever; returns the region, too.
+fn start(role: &str) -> (Worker, Region) {
+    let child = Command::new(std::env::current_exe().expect("this program"))
+        .args(["--exact", "worker", "--ignored", "--nocapture", "--test-threads=1"])
+        .env(ROLE, role)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn();
+    let mut worker = Worker(child.expect("started"));
+    let lines = BufReader::new(worker.0.stdout.take().expect("a pipe")).lines();
+    let number =
+        lines.map(|line| line.expect("text")).find_map(|line| Some(line.strip_prefix("fd ")?.to_owned()));
+    let path = format!("/proc/{}/fd/{}", worker.0.id(), number.expect("a number"));
+    let file = File::options().read(true).write(true).open(path).expect("opened");
+    let reclaimer = Reclaimer::builder().without_thread().build();
+    let region = Region::from_fd_with(file.into(), Region::options().reclaimer(&reclaimer));
+    (worker, region.expect("a region"))
+}
+
+/// Processes that are killed while they read or write: nothing stays pinned or held.
+#[test]
+fn killed_in_an_access() {
+    for round in 0..20 {
+        let (worker, region) = start(if round % 2 == 0 { "read" } else { "write" });
+        let pinned = || region.stats().expect("healthy").pinned_pages;
+        // It is in an access nearly all the time.
+        assert!((0..10_000).any(|_| pinned() == PAGES), "never in an access");
+        std::thread::sleep(Duration::from_micros(50 * round));
+        drop(worker);
+        assert_eq!(pinned(), 0, "round {round}");
+        assert_eq!(region.purge().expect("purged"), PAGES * page_size(), "round {round}");
+    }
+}
+
+/// A process that is killed while it writes a purged file: either all of what it wrote is there, or the file is still purged.
+#[test]
+fn killed_in_the_write_after_a_purge() {
+    let half = PAGES / 2 * page_size();
+    let (mut purged, mut whole) = (0, 0);
+    for round in 0..40 {
+        let (worker, region) = start("write");
+        let taken = (0..200).any(|_| region.purge().expect("purged") > 0);
+        std::thread::sleep(Duration::from_micros(50 * round));
+        drop(worker);
+        if !taken {
+            continue;
+        }
+        if region.stats().expect("healthy").purged_pages > 0 {
+            purged += 1;
+            continue;
+        }
+        whole += 1;
+        let mapping = region.map().expect("mapped");
+        assert!(mapping.read_vec(0, half).expect("inside").iter().all(|byte| *byte == 7), "round {round}");
+        assert!(mapping.read_vec(half, half).expect("inside").iter().all(|byte| *byte == 0), "round {round}");
+    }
+    println!("{purged} times still purged, {whole} times written");
+    assert!(purged + whole > 0);
 }

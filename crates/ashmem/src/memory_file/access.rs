@@ -1,15 +1,12 @@
-//! Reading and writing a memory file, and the pinning around that.
+//! Reading and writing a memory file, and allowing others to purge it.
 
 use std::ops::Range;
-use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::time::Duration;
 
-use super::MemoryFile;
-use super::purging::{Change, Enter, Leave};
-use crate::page::page_align;
-use crate::sys::memfd;
-use crate::{Error, Mapping, Region, Result};
+use super::session::{Held, PATIENCE, Session};
+use super::{MemoryFile, State};
+use crate::region::BUILDING;
+use crate::{Error, Region, Result};
 
 const READ: &str = "read memory file";
 const WRITE: &str = "write memory file";
@@ -19,12 +16,13 @@ impl MemoryFile {
     /// Copies the bytes at `offset` out of the file, as many as `into` has.
     ///
     /// # Errors
-    /// In this order: [`Error::Deactivated`]; [`Error::AccessOutOfBounds`], and nothing is read then;
-    /// [`Error::Purged`]; while purging is allowed also as [`Region::pin`].
+    /// In this order: [`Error::Deactivated`]; [`Error::AccessOutOfBounds`], and nothing is read then; while purging is allowed also
+    /// as [`Region::lease`], and [`Error::Purged`].
     pub fn read_at(&self, offset: u64, into: &mut [u8]) -> Result<()> {
         self.require_inside(READ, offset, into.len())?;
-        let access = self.begin(READ)?;
-        if access.purged {
+        let session = self.session(READ)?;
+        let mut access = session.begin()?;
+        if access.is_purged()? {
             return Err(Error::Purged { operation: READ });
         }
         access.mapping.read_at(offset, into)
@@ -34,13 +32,16 @@ impl MemoryFile {
     ///
     /// # Errors
     /// In this order: [`Error::Deactivated`]; [`Error::AccessOutOfBounds`], and nothing is written then; while purging is
-    /// allowed as [`Region::pin`]; [`Error::ReadOnly`] of a file that was received.
+    /// allowed as [`Region::lease`], and [`Error::BuildStuck`] when somebody else has been writing the purged file for a minute;
+    /// [`Error::ReadOnly`] of a file that was received. After an error a purged file is purged as before.
     pub fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
         self.require_inside(WRITE, offset, bytes.len())?;
-        let mut access = self.begin(WRITE)?;
-        access.mapping.write_at(offset, bytes)?;
-        access.wrote = !bytes.is_empty();
-        Ok(())
+        let session = self.session(WRITE)?;
+        let access = session.begin()?;
+        if bytes.is_empty() {
+            return access.mapping.write_at(offset, bytes);
+        }
+        access.write(|mapping| mapping.write_at(offset, bytes))
     }
 
     /// Copies `count` bytes at `src_offset` of the file to `dest_offset` of `buffer`.
@@ -79,51 +80,65 @@ impl MemoryFile {
 
     /// Says whether the contents may be purged between accesses, and returns what was said before. At first they may not.
     ///
-    /// Switched off, the file is readable again also after a purge; then all of it is zeros.
+    /// Switched off, the file is readable again also after a purge; then all of it is zeros. Threads that call this at the
+    /// same time take turns.
     ///
     /// Stands for `MemoryFile.allowPurging`.
     ///
     /// # Errors
     /// [`Error::ReadOnly`] of a file that was received; if that changes anything, also [`Error::Closed`], and as
-    /// [`Region::unpin`] or [`Region::pin`]: the setting stays then.
+    /// [`Region::unpin`], [`Region::pin`] and [`Region::lease`]: without `/proc` purging cannot be allowed. The setting stays
+    /// then. [`Error::BuildStuck`] when somebody else has been changing it, or writing the purged file, for a minute.
     pub fn allow_purging(&self, allow: bool) -> Result<bool> {
         if !self.owned {
             return Err(Error::ReadOnly { operation: ALLOW });
         }
-        let process = std::process::id();
-        let begin = || {
-            self.with(|state| {
-                let purging = &mut state.purging;
-                match (purging.change(process, allow), &state.region) {
-                    (Change::Wait, _) => None,
-                    (Change::Unchanged, _) => Some(Ok(None)),
-                    (Change::Turn { idle }, Some(region)) => Some(Ok(Some((idle, region.clone())))),
-                    (Change::Turn { .. }, None) => {
-                        purging.unchanged(false);
-                        Some(Err(Error::Closed { operation: ALLOW }))
-                    }
-                }
-            })
-        };
-        let Some((idle, region)) = wait_for(begin)? else { return Ok(allow) };
-        let done = match (allow, idle) {
-            (true, true) => region.unpin(..),
-            // The last access will unpin; now is the time to learn whether that is possible.
-            (true, false) => region.inner.need_control(ALLOW).map(drop),
-            (false, true) => pin(&region).map(drop),
-            (false, false) => Ok(()),
-        };
-        self.with(|state| match &done {
-            Ok(()) => state.purging.changed(),
-            Err(error) => state.purging.unchanged(!allow && may_have_been_purged(error)),
+        let Some(region) = self.to_change(allow)? else { return Ok(allow) };
+        // One at a time, also with who makes the file whole.
+        let _claim = region.inner.claim(BUILDING, PATIENCE)?;
+        if self.to_change(allow)?.is_none() {
+            return Ok(allow);
+        }
+        let held = Held::take(&region, ALLOW)?;
+        if !allow && held.is_purged()? {
+            held.make_whole(|| Ok(()))?;
+        }
+        let pin = |pin| if pin { region.pin(..).map(drop) } else { region.unpin(..) };
+        // Nothing goes meanwhile, as it is held: neither of them hides a purge.
+        if let Err(error) = pin(!allow) {
+            let _ = pin(allow);
+            return Err(error);
+        }
+        // Accesses that hold nothing were safe while it was pinned.
+        let held = allow.then(|| held.into_owned());
+        let left = self.with(|state| {
+            state.is_allowed = allow;
+            let under_way = state.session.clone().or_else(|| state.deactivated.upgrade());
+            let under_way = under_way.filter(|session| session.is_of_this_process());
+            let spare = match (&under_way, held) {
+                (Some(session), Some(hold)) => session.hold_late(hold),
+                (_, held) => held,
+            };
+            (state.next_session(), under_way, spare)
         });
-        done.map(|()| !allow)
+        // Not in the fork section any more.
+        drop(left);
+        Ok(!allow)
     }
 
     /// Whether the contents may be purged between accesses. Stands for `MemoryFile.isPurgingAllowed`.
     #[must_use]
     pub fn is_purging_allowed(&self) -> bool {
-        self.with(|state| state.purging.is_allowed())
+        self.with(|state| state.is_allowed)
+    }
+
+    /// The region, if `allow` is not the setting already.
+    fn to_change(&self, allow: bool) -> Result<Option<Region>> {
+        self.with(|state| match &state.region {
+            _ if state.is_allowed == allow => Ok(None),
+            Some(region) => Ok(Some(region.clone())),
+            None => Err(Error::Closed { operation: ALLOW }),
+        })
     }
 
     /// `count` bytes at `offset` of a buffer of `len` bytes.
@@ -150,105 +165,25 @@ impl MemoryFile {
         if self.is_deactivated() { Err(Error::Deactivated { operation }) } else { Ok(()) }
     }
 
-    /// Begins an access: the file is pinned until it ends, if it may be purged at all.
-    fn begin(&self, operation: &'static str) -> Result<Access<'_>> {
-        let process = std::process::id();
-        let enter = || {
-            self.with(|state| {
-                let (Some(region), Some(mapping)) = (&state.region, &state.mapping) else {
-                    return Some(Err(Error::Deactivated { operation }));
-                };
-                let enter = state.purging.enter(process);
-                let access = |purged| Access {
-                    file: self,
-                    region: region.clone(),
-                    mapping: mapping.clone(),
-                    purged,
-                    wrote: false,
-                    counted: enter == Enter::Counted,
-                };
-                (enter != Enter::Wait).then(|| Ok(access(state.purging.is_purged())))
-            })
+    /// The session to access the file in.
+    #[inline]
+    fn session(&self, operation: &'static str) -> Result<Arc<Session>> {
+        match self.with(|state| state.session.clone()) {
+            Some(session) if session.is_of_this_process() => Ok(session),
+            Some(_) => self.session_after_fork().ok_or(Error::Deactivated { operation }),
+            None => Err(Error::Deactivated { operation }),
+        }
+    }
+
+    #[cold]
+    fn session_after_fork(&self) -> Option<Arc<Session>> {
+        let renew = |state: &mut State| {
+            let inherited = state.session.as_ref().is_some_and(|session| !session.is_of_this_process());
+            let left = if inherited { state.next_session() } else { None };
+            (state.session.clone(), left)
         };
-        let mut access = wait_for(enter)?;
-        if access.counted {
-            return Ok(access);
-        }
-        match pin(&access.region) {
-            Ok(purged) => {
-                access.purged = self.with(|state| {
-                    state.purging.pinned(purged);
-                    state.purging.is_purged()
-                });
-                access.counted = true;
-                Ok(access)
-            }
-            Err(error) => {
-                self.with(|state| state.purging.not_pinned(may_have_been_purged(&error)));
-                Err(error)
-            }
-        }
-    }
-}
-
-/// An access under way.
-struct Access<'a> {
-    file: &'a MemoryFile,
-    region: Region,
-    mapping: Arc<Mapping>,
-    /// Whether the file was purged and not written since when the access began.
-    purged: bool,
-    wrote: bool,
-    /// Whether it has to end.
-    counted: bool,
-}
-
-impl Drop for Access<'_> {
-    fn drop(&mut self) {
-        if !self.counted {
-            return;
-        }
-        let leave = || match self.file.with(|state| state.purging.leave(self.wrote)) {
-            Leave::Wait => None,
-            left => Some(left),
-        };
-        if wait_for(leave) == Leave::Last {
-            // What was read or written is as good without. Then the file stays pinned until the next access ends.
-            let _ = self.region.unpin(..);
-            self.file.with(|state| state.purging.unpinned());
-        }
-    }
-}
-
-/// Pins the whole region, and says whether it was purged. Then what a purge left of it goes, too.
-fn pin(region: &Region) -> Result<bool> {
-    let purged = region.pin(..)?.is_purged();
-    if purged {
-        // Fails only where a purge would fail, too: then what is left stays.
-        let _ = memfd::punch(region.as_fd(), 0, page_align(region.size()));
-    }
-    Ok(purged)
-}
-
-/// A pin that failed may have met purged pages, which are not told again.
-fn may_have_been_purged(error: &Error) -> bool {
-    !matches!(error, Error::PurgeStuck { purged: false, .. })
-}
-
-/// Tries until somebody else's turn is over, which takes well under a microsecond, unless a pin has to wait for a purge.
-/// (Not a condition variable: nobody may sleep inside of a fork section.)
-fn wait_for<T>(attempt: impl Fn() -> Option<T>) -> T {
-    for _ in 0..100 {
-        if let Some(done) = attempt() {
-            return done;
-        }
-        std::thread::yield_now();
-    }
-    loop {
-        if let Some(done) = attempt() {
-            return done;
-        }
-        std::thread::sleep(Duration::from_micros(100));
+        // What is left is dropped outside of the fork section.
+        self.with(renew).0
     }
 }
 
@@ -406,8 +341,9 @@ mod tests {
         let _ = region.pin(p..).unwrap();
         assert_eq!(region.purge().unwrap(), p);
         assert!(is_purged(&read(&file, p, 1)));
-        assert_eq!(region.resident().unwrap(), 0);
+        assert_eq!(region.resident().unwrap(), 2 * p, "until it is written");
         file.write_at(0, &[6]).unwrap();
+        assert_eq!(region.resident().unwrap(), p);
         assert_eq!(read(&file, 0, 2 * p as usize + 5).unwrap()[1..], vec![0; 2 * p as usize + 4]);
     }
 
@@ -426,16 +362,19 @@ mod tests {
     fn pinned_as_long_as_one_access_lasts() {
         let (file, region) = file(100);
         file.write_at(0, &[5; 100]).unwrap();
-        let before = file.begin(READ).unwrap();
+        let before = file.session(READ).unwrap();
+        let holds_nothing = before.begin().unwrap();
         assert!(!file.allow_purging(true).unwrap());
         assert!(!is_unpinned(&region));
-        let second = file.begin(READ).unwrap();
+        let session = file.session(READ).unwrap();
+        let second = session.begin().unwrap();
+        drop(holds_nothing);
         drop(before);
         assert!(!is_unpinned(&region));
         assert_eq!(region.purge().unwrap(), 0);
         drop(second);
         assert!(is_unpinned(&region));
-        let third = file.begin(READ).unwrap();
+        let third = session.begin().unwrap();
         assert!(file.allow_purging(false).unwrap());
         drop(third);
         assert!(!is_unpinned(&region));
@@ -443,13 +382,31 @@ mod tests {
     }
 
     #[test]
+    fn held_for_accesses_that_began_before() {
+        let (file, region) = file(100);
+        file.write_at(0, b"early").unwrap();
+        let session = file.session(READ).unwrap();
+        let early = session.begin().unwrap();
+        file.deactivate();
+        for allow in [true, false, true] {
+            assert_eq!(file.allow_purging(allow).unwrap(), !allow);
+            assert_eq!(region.purge().unwrap(), 0);
+        }
+        assert_eq!(early.mapping.read_vec(0, 5).unwrap(), b"early");
+        drop(early);
+        drop(session);
+        assert_eq!(region.purge().unwrap(), page_size());
+    }
+
+    #[test]
     fn closed_under_an_access() {
         let (file, region) = file(100);
         file.write_at(0, b"mapped").unwrap();
         let _ = file.allow_purging(true).unwrap();
-        let access = file.begin(READ).unwrap();
+        let session = file.session(READ).unwrap();
+        let access = session.begin().unwrap();
         file.close();
-        assert!(matches!(file.begin(READ).map(drop), Err(Error::Deactivated { .. })));
+        assert!(matches!(file.session(READ).map(drop), Err(Error::Deactivated { .. })));
         assert_eq!(region.purge().unwrap(), 0);
         assert_eq!(access.mapping.read_vec(0, 6).unwrap(), b"mapped");
         drop(access);
@@ -458,10 +415,89 @@ mod tests {
     }
 
     #[test]
+    fn no_hold_while_purging_is_not_allowed() {
+        let (file, region) = file(100);
+        region.unpin(..).unwrap();
+        let session = file.session(READ).unwrap();
+        let _access = session.begin().unwrap();
+        assert_eq!(region.purge().unwrap(), page_size(), "nothing is in the way");
+    }
+
+    #[test]
+    fn every_file_of_the_region_sees_the_purge() {
+        let p = page_size();
+        let (first, region) = file(2 * p);
+        // As a child of fork has it: with holds of its own.
+        let twin = Region::from_fd(first.try_clone_fd().unwrap()).unwrap();
+        let mapping = twin.map().unwrap();
+        let second = MemoryFile::new(twin, mapping, true);
+        let files = [&first, &second];
+        for (reader, writer) in [(0, 1), (1, 0), (0, 0)] {
+            for file in files {
+                let _ = file.allow_purging(true).unwrap();
+            }
+            files[reader].write_at(0, &[5]).unwrap();
+            let _ = region.pin(p..).unwrap();
+            region.purge().unwrap();
+            for file in [files[reader], files[1 - reader], files[reader]] {
+                assert!(is_purged(&read(file, p, 1)), "also of what is there");
+            }
+            assert_eq!(region.stats().unwrap().purged_pages, 1, "nobody takes note of it");
+            files[writer].write_at(p, &[6]).unwrap();
+            for file in files {
+                assert_eq!(read(file, p - 1, 2).unwrap(), [0, 6]);
+            }
+            region.unpin(..).unwrap();
+            region.purge().unwrap();
+            assert!(files[writer].allow_purging(false).unwrap());
+            assert_eq!(read(files[1 - writer], 0, 1).unwrap(), [0], "switched off by the other one");
+            region.unpin(..).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_write_that_fails_leaves_it_purged() {
+        let (file, region) = file(100);
+        let _ = file.allow_purging(true).unwrap();
+        file.write_at(0, &[5; 100]).unwrap();
+        region.purge().unwrap();
+        let session = file.session(WRITE).unwrap();
+        let failed = session.begin().unwrap().write(|_| Err(Error::Purged { operation: "test" }));
+        assert!(is_purged(&failed));
+        assert!(is_purged(&read(&file, 0, 1)));
+        let claim = region.inner.claim(BUILDING, PATIENCE).unwrap();
+        assert!(is_purged(&read(&file, 0, 1)), "readers do not wait for a writer");
+        drop(claim);
+        file.write_at(0, &[6]).unwrap();
+        assert_eq!(read(&file, 0, 2).unwrap(), [6, 0]);
+    }
+
+    #[test]
+    fn an_access_makes_it_young_and_leaves_pins_alone() {
+        let reclaimer = Reclaimer::builder().without_thread().build();
+        let options = Region::options().reclaimer(&reclaimer);
+        let files: Vec<MemoryFile> =
+            (0..2).map(|_| MemoryFile::with_options(&options, "age", page_size()).unwrap()).collect();
+        for file in &files {
+            file.write_at(0, &[5]).unwrap();
+            let _ = file.allow_purging(true).unwrap();
+        }
+        assert_eq!(read(&files[0], 0, 1).unwrap(), [5]);
+        assert_eq!(reclaimer.reclaim(1).pages, 1);
+        assert_eq!(read(&files[0], 0, 1).unwrap(), [5]);
+        assert!(is_purged(&read(&files[1], 0, 1)), "the older one went");
+        let peer = Region::from_fd(files[0].try_clone_fd().unwrap()).unwrap();
+        let _ = peer.pin(..).unwrap();
+        assert_eq!(read(&files[0], 0, 1).unwrap(), [5]);
+        assert!(!is_unpinned(&peer));
+    }
+
+    #[test]
     fn what_cannot_be_purged_stays_as_it_is() {
         let file = MemoryFile::with_options(&Region::options().never_purgeable(), "kept", 100).unwrap();
         assert!(matches!(file.allow_purging(true), Err(Error::NotPurgeable { .. })));
-        let access = file.begin(READ).unwrap();
+        let session = file.session(READ).unwrap();
+        let access = session.begin().unwrap();
         assert!(matches!(file.allow_purging(true), Err(Error::NotPurgeable { .. })));
         drop(access);
         assert!(!file.is_purging_allowed());

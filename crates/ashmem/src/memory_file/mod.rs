@@ -1,20 +1,20 @@
 //! `android.os.MemoryFile`: a region that is read and written like a file, and can be purged between accesses.
 //!
-//! What it holds is in one [`State`] behind a mutex, which is locked only inside a fork section and for a few instructions: never
-//! while bytes are copied, and never while pages are pinned or unpinned, as those open fork sections themselves. [`purging`]
-//! has the state machine for that.
+//! What it has is in one [`State`] behind a mutex, which is locked only inside a fork section and for a few instructions: never
+//! while bytes are copied, and never while pages are held, pinned or unpinned, as that may open fork sections itself. An access
+//! takes a reference to the [`session`] from it, and nothing else.
 
 mod access;
-mod purging;
+mod session;
 mod stream;
 
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 pub use stream::{MemoryInputStream, MemoryOutputStream};
 
-use self::purging::Purging;
+use self::session::Session;
 use crate::page::SIZE_MAX;
 use crate::shared_memory::{NO_NAME, duplicate};
 use crate::sys::fork;
@@ -34,18 +34,23 @@ use crate::{Error, MapOptions, Mapping, Region, RegionOptions, Result};
 ///
 /// # Purging
 ///
-/// While purging is allowed the file is unpinned, and pinned around each access; of accesses that overlap, the first pins
-/// and the last unpins. Once an access finds that pages were taken away, the file is *purged*:
+/// While purging is allowed the file is unpinned, and each access holds all of it, as a [lease](Region::lease) does: nothing is taken away
+/// until the access ends, or its process. Once pages were taken away between accesses, the file is *purged*:
 ///
-/// - All of it is zeros from then on, also pages that had survived.
 /// - Reads fail with [`Error::Purged`], again and again, until the file is written or purging is switched off. (Android's
-///   own fails once and then reads zeros.)
-/// - A write of at least one byte succeeds, at once, and ends that: what it did not write reads as zeros. Who writes
-///   only a part of the file and relies on the rest should read some of it first.
+///   own fails once and then reads zeros.) That is so for every `MemoryFile` of the region that allows purging: in a
+///   child of `fork(2)`, too.
+/// - A write of at least one byte succeeds, at once, and ends that: what it did not write reads as zeros, also where pages had
+///   survived. Who writes only a part of the file and relies on the rest should read some of it first.
+/// - A read at the same time as that write fails, or finds all of what was written. Of several writes at the same
+///   time none is lost. A write that fails, or whose process dies, leaves the file purged.
 ///
-/// Pins are flags of the pages that all holders share, and a purge is told to whoever pins first. So only one
-/// `MemoryFile` of a region should allow purging; readers of it elsewhere, whose reads do not pin
-/// ([`MemoryFile::from_fd_read_only`]), may see zeros instead.
+/// Whether pages are pinned is a flag that all holders of the region share. Switching purging off keeps the file only as long as
+/// nobody else unpins it: so the processes that have a `MemoryFile` of one region should agree on the setting. Readers
+/// whose reads do not hold the file ([`MemoryFile::from_fd_read_only`]) may see zeros instead of an error.
+///
+/// Holding takes `/proc` and a second descriptor of the region, once in each process. A process that allows purging gets them
+/// then, or the setting stays; a child of `fork(2)` gets its own with its first access.
 ///
 /// # Examples
 /// ```
@@ -71,11 +76,29 @@ pub struct MemoryFile {
 }
 
 struct State {
-    /// None when closed; then there is no mapping either.
+    /// None when closed; then there is no session either.
     region: Option<Region>,
-    /// None when deactivated. Accesses keep it mapped while they last.
-    mapping: Option<Arc<Mapping>>,
-    purging: Purging,
+    /// None when deactivated. Accesses keep the file mapped while they last.
+    session: Option<Arc<Session>>,
+    /// The last one, for as long as accesses of it go on.
+    deactivated: Weak<Session>,
+    is_allowed: bool,
+}
+
+impl State {
+    /// Makes a session under the present setting, if there is one, and returns the one before.
+    fn next_session(&mut self) -> Option<Arc<Session>> {
+        let before = self.session.take();
+        self.session = before.as_ref().map(|before| Arc::new(before.next(self.is_allowed)));
+        before
+    }
+
+    /// Ends the session, and returns it.
+    fn deactivate(&mut self) -> Option<Arc<Session>> {
+        let session = self.session.take()?;
+        self.deactivated = Arc::downgrade(&session);
+        Some(session)
+    }
 }
 
 impl MemoryFile {
@@ -121,12 +144,14 @@ impl MemoryFile {
     }
 
     fn new(region: Region, mapping: Mapping, owned: bool) -> MemoryFile {
+        let length = mapping.len();
+        let session = Session::new(region.clone(), Arc::new(mapping), false);
         let state = State {
             region: Some(region),
-            mapping: Some(Arc::new(mapping)),
-            purging: Purging::new(std::process::id()),
+            session: Some(Arc::new(session)),
+            deactivated: Weak::new(),
+            is_allowed: false,
         };
-        let length = state.mapping.as_ref().map_or(0, |mapping| mapping.len());
         MemoryFile { length, owned, state: Mutex::new(state) }
     }
 
@@ -141,24 +166,24 @@ impl MemoryFile {
     ///
     /// Stands for `MemoryFile.deactivate`.
     pub fn deactivate(&self) {
-        let mapping = self.with(|state| state.mapping.take());
+        let session = self.with(State::deactivate);
         // Not in the fork section any more.
-        drop(mapping);
+        drop(session);
     }
 
     /// Whether it was deactivated, or closed. Stands for `MemoryFile.isDeactivated`.
     #[must_use]
     pub fn is_deactivated(&self) -> bool {
-        self.with(|state| state.mapping.is_none())
+        self.with(|state| state.session.is_none())
     }
 
     /// Unmaps the file and closes its descriptor, once no access is under way any more; closing again does nothing.
     ///
     /// Stands for `MemoryFile.close`.
     pub fn close(&self) {
-        let held = self.with(|state| (state.mapping.take(), state.region.take()));
+        let left = self.with(|state| (state.deactivate(), state.region.take()));
         // Not in the fork section any more.
-        drop(held);
+        drop(left);
     }
 
     /// The number of the descriptor, which stays this object's; `None` when it is closed.

@@ -13,15 +13,12 @@ pub use options::PurgeableOptions;
 
 use crate::control::Control;
 use crate::mapping::View;
-use crate::region::Hold;
+use crate::region::{BUILDING, Hold};
 use crate::state;
 use crate::{Error, Mapping, PageRange, Region, Result};
 
 /// Regions smaller than this are never purged: it would not pay.
 pub(crate) const WORTH_PURGING: u64 = 8 * 1024;
-
-/// The number of the claim that whoever builds a region's contents has.
-const BUILDING: u64 = 0;
 
 type Builder<E> = Box<dyn Fn(&View<'_>) -> Result<(), E> + Send + Sync>;
 

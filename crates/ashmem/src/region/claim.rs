@@ -10,6 +10,9 @@ use crate::sys::fork;
 use crate::sys::lock::{self, Kind};
 use crate::{Error, Result};
 
+/// The number of the claim that whoever makes a region's contents anew has.
+pub(crate) const BUILDING: u64 = 0;
+
 /// The shortest and the longest pause between two tries.
 const PAUSES: (Duration, Duration) = (Duration::from_micros(20), Duration::from_millis(2));
 

@@ -40,6 +40,15 @@ pub(crate) struct Hold<'a> {
     is_use: bool,
 }
 
+/// A hold that keeps its region itself, and ends when it is dropped.
+pub(crate) struct OwnedHold {
+    inner: Arc<Inner>,
+    pages: Range<u64>,
+    by: By,
+    generation: u32,
+    is_use: bool,
+}
+
 impl Inner {
     /// Holds pages for a use, and gives the mapping to use them through, when that takes nothing but counting: this process has
     /// a slot, the pages are unpinned, and nothing is purged in the region.
@@ -133,6 +142,18 @@ impl Hold<'_> {
         self.is_use = false;
     }
 
+    /// The same hold, for longer than this reference to the region: that one is to end, instead of this.
+    pub(crate) fn to_owned(&self) -> OwnedHold {
+        let Hold { inner, pages, by, generation, is_use, .. } = self;
+        OwnedHold {
+            inner: Arc::clone(inner),
+            pages: pages.clone(),
+            by: *by,
+            generation: *generation,
+            is_use: *is_use,
+        }
+    }
+
     /// Ends it, once.
     #[inline(always)]
     pub(crate) fn end(&self) {
@@ -168,6 +189,14 @@ impl Hold<'_> {
         let section = fork::section();
         let bytes = self.pages.start * page_size()..self.pages.end * page_size();
         self.inner.holder.kept(&section).end_lease(&section, &bytes);
+    }
+}
+
+impl Drop for OwnedHold {
+    fn drop(&mut self) {
+        let OwnedHold { inner, pages, by, generation, is_use } = self;
+        let (control, pages) = (inner.known_control(), pages.clone());
+        Hold { inner, control, pages, by: *by, generation: *generation, is_use: *is_use }.end();
     }
 }
 

@@ -25,7 +25,8 @@ pub use lease::Lease;
 pub use options::RegionOptions;
 pub use pins::{Contents, PinStatus, Stats};
 
-pub(crate) use hold::Hold;
+pub(crate) use claim::BUILDING;
+pub(crate) use hold::{Hold, OwnedHold};
 pub(crate) use holder::live_slots;
 
 use self::holder::Holder;
