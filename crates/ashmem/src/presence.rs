@@ -81,22 +81,35 @@ fn extents(region: &Inner, length: u64) -> Option<Vec<Range<u64>>> {
 
 /// Bytes of a region's `runs` (in pages, in order) that are in memory or swap.
 pub(crate) fn resident(region: &Inner, runs: &[Range<u64>]) -> Result<u64> {
-    let (Some(first), Some(last)) = (runs.first(), runs.last()) else { return Ok(0) };
+    let mut sum = 0;
+    each_resident(region, runs, |_, bytes| sum += bytes)?;
+    Ok(sum)
+}
+
+/// Calls `found` with the index of a run (in pages, in order) and how many of its bytes are in memory or swap, for every piece of it.
+pub(crate) fn each_resident(
+    region: &Inner,
+    runs: &[Range<u64>],
+    mut found: impl FnMut(usize, u64),
+) -> Result<()> {
+    let (Some(first), Some(last)) = (runs.first(), runs.last()) else { return Ok(()) };
     let _section = fork::section();
     // Seeking moves the position, which a shared description would show to others.
     let own = memfd::reopen(region.fd(), false).map_err(Error::system("reopen region to look at it"))?;
     let page = page_size();
-    let (mut sum, mut rest) = (0, runs);
+    let mut next = 0;
     memfd::each_extent(own.as_fd(), first.start * page, last.end * page, |extent| {
-        while let Some(run) = rest.first() {
+        while let Some(run) = runs.get(next) {
             let (start, end) = (run.start * page, run.end * page);
-            sum += end.min(extent.end).saturating_sub(start.max(extent.start));
+            let bytes = end.min(extent.end).saturating_sub(start.max(extent.start));
+            if bytes > 0 {
+                found(next, bytes);
+            }
             if end > extent.end {
                 break;
             }
-            rest = &rest[1..];
+            next += 1;
         }
     })
-    .map_err(Error::system("look for resident pages"))?;
-    Ok(sum)
+    .map_err(Error::system("look for resident pages"))
 }

@@ -137,6 +137,45 @@ fn the_oldest_make_way_for_the_budget() {
     assert!(matches!(too_large, Err(BuildError::Region(Error::CacheFull { .. }))));
 }
 
+/// The index counts, and what an insert is the first to write of it.
+#[test]
+fn the_index_grows_within_the_budget() {
+    let budget =
+        options().create("cache", page_size()).unwrap().stats().unwrap().resident_bytes + 60 * page_size();
+    let cache = options().entries(500).budget(budget).create("cache", 1000 * page_size()).unwrap();
+    let (mut held, mut refused) = (Vec::new(), 0);
+    for number in 0.. {
+        match cache.get_or_build(&key(number), 1, write_number(number)) {
+            Ok(entry) => held.push(entry),
+            Err(BuildError::Region(Error::CacheFull { .. })) => refused += 1,
+            Err(error) => panic!("{error}"),
+        }
+        assert!(cache.stats().unwrap().resident_bytes <= budget, "entry {number}, {refused} refused");
+        // Enough to have written to pages of the index that nobody had.
+        if refused == 20 {
+            break;
+        }
+    }
+    assert!(held.len() >= 15, "{} entries", held.len());
+}
+
+/// What a builder that failed had been given is free for the next.
+#[test]
+fn what_a_failed_builder_left_goes_before_any_entry() {
+    let empty = options().entries(16).create("cache", 1000 * page_size()).unwrap();
+    let budget = empty.stats().unwrap().resident_bytes + 100 * page_size();
+    let cache = options().entries(16).budget(budget).create("cache", 1000 * page_size()).unwrap();
+    for number in 0..4 {
+        assert!(cache.get_or_build(&key(number), 10 * page_size(), write_number(number)).unwrap().is_built());
+    }
+    let failed = cache.get_or_build(b"failed", 40 * page_size(), |_| Err("no source"));
+    assert!(matches!(failed, Err(BuildError::Builder("no source"))));
+    assert!(cache.get_or_build(b"other", 40 * page_size(), write_number(9)).unwrap().is_built());
+    for number in 0..4 {
+        assert!(cache.get(&key(number)).unwrap().hit().is_some(), "entry {number} had to go");
+    }
+}
+
 #[test]
 fn the_oldest_make_way_when_the_pages_are_used_up() {
     let cache = options().entries(64).create("cache", 100 * page_size()).unwrap();

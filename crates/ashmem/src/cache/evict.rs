@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{Cache, Counter, Found, Index, Key, LOCK, Place, Room};
 use crate::control::Control;
 use crate::page::page_size;
+use crate::presence;
 use crate::purger::{self, LOCK_PATIENCE};
 use crate::state::PAGES_PER_WORD;
 use crate::sys::memfd;
@@ -18,6 +19,9 @@ const TRIES: u32 = 64;
 /// purge, is in the way for a moment; an entry in use stays longer than that.
 const VAIN_TRIES: u32 = 24;
 const VAIN_PAUSE: Duration = Duration::from_millis(2);
+
+/// How many pages of the index an insert may be the first to write: one of hashes, two that a record lies in.
+const INDEX_GROWTH: u64 = 3;
 
 /// Tries to make room.
 #[derive(Default)]
@@ -83,6 +87,7 @@ impl Cache {
         if !self.make_purged(control, &place.pages)? {
             return Ok(None);
         }
+        self.make_room(index, control, INDEX_GROWTH * page_size(), len)?;
         let found = index.insert(place, len);
         index.count(Counter::Inserted, 1);
         Ok(Some(found))
@@ -146,12 +151,24 @@ impl Cache {
     ///
     /// The caller has claimed and holds the entry.
     pub(super) fn reserve(&self, index: &Index<'_>, control: &Control, found: &Found) -> Result<()> {
-        let Some(budget) = self.budget else { return Ok(()) };
+        if self.budget.is_none() {
+            return Ok(());
+        }
         let inner = &self.region.inner;
         let (start, len) =
             (found.pages.start * page_size(), (found.pages.end - found.pages.start) * page_size());
         let _lock = inner.claim(LOCK, self.patience)?;
-        let excess = || -> Result<u64> { Ok((inner.resident()? + len).saturating_sub(budget)) };
+        self.make_room(index, control, len, found.len)?;
+        memfd::populate(inner.fd(), start, len).map_err(Error::system("allocate cache entry"))
+    }
+
+    /// Purges the oldest entries until the budget has room for `bytes` more, which an entry of `len` bytes needs.
+    ///
+    /// The caller has the cache's lock: nobody else allocates anything.
+    fn make_room(&self, index: &Index<'_>, control: &Control, bytes: u64, len: u64) -> Result<()> {
+        let Some(budget) = self.budget else { return Ok(()) };
+        let inner = &self.region.inner;
+        let excess = || -> Result<u64> { Ok((inner.resident()? + bytes).saturating_sub(budget)) };
         if excess()? > 0 {
             // What somebody left who died while he built is nobody's.
             self.sweep(index, control);
@@ -160,11 +177,10 @@ impl Cache {
         loop {
             let excess = excess()?;
             if excess == 0 {
-                memfd::populate(inner.fd(), start, len).map_err(Error::system("allocate cache entry"))?;
                 return Ok(());
             }
             if !tries.again(Reclaimer::reclaim_from(inner, excess).pages == 0) {
-                return Err(Error::CacheFull { len: found.len });
+                return Err(Error::CacheFull { len });
             }
         }
     }
@@ -172,8 +188,16 @@ impl Cache {
     /// Frees the memory of entries that are purged, and that nobody builds.
     fn sweep(&self, index: &Index<'_>, control: &Control) {
         let inner = &self.region.inner;
-        for found in index.entries().filter(|found| self.is_purged(control, found)) {
-            let Ok(Some(_claim)) = inner.try_claim(Cache::claim_of(&found)) else { continue };
+        let mut purged: Vec<Found> = index.entries().filter(|found| self.is_purged(control, found)).collect();
+        purged.sort_by_key(|found| found.pages.start);
+        // Hardly any has memory, and looking at them all at once is cheaper than punching them all.
+        let runs: Vec<_> = purged.iter().map(|found| found.pages.clone()).collect();
+        let mut resident = vec![false; runs.len()];
+        if presence::each_resident(inner, &runs, |run, _| resident[run] = true).is_err() {
+            resident.fill(true);
+        }
+        for (found, _) in purged.iter().zip(resident).filter(|(_, is_resident)| *is_resident) {
+            let Ok(Some(_claim)) = inner.try_claim(Cache::claim_of(found)) else { continue };
             let mut wait = |_, _| Err(Error::CacheFull { len: 0 });
             let Ok(runs) = control.table().purged_runs(found.pages.clone(), &mut wait) else { continue };
             for run in runs {
