@@ -54,23 +54,26 @@ impl Gallery {
         let sheet = fs::canonicalize(sheet).ok();
         let mut gallery = Gallery::default();
         let mut directories = vec![directory.to_owned()];
-        while let Some(directory) = directories.pop() {
-            match files(&directory) {
-                Ok((files, below)) => {
-                    directories.extend(below);
-                    let ours = |file: &PathBuf| sheet.is_some() && fs::canonicalize(file).ok() == sheet;
-                    files.iter().filter(|file| !ours(file)).for_each(|file| gallery.add(file));
+        while let Some(below) = directories.pop() {
+            match files(&below) {
+                Ok((files, directories_below)) => {
+                    directories.extend(directories_below);
+                    let is_sheet = |file: &PathBuf| sheet.is_some() && fs::canonicalize(file).ok() == sheet;
+                    files.iter().filter(|file| !is_sheet(file)).for_each(|file| gallery.add(file));
                 }
-                Err(error) => gallery.skipped.push(Skipped::new(&directory, &error)),
+                Err(error) if below == directory => {
+                    return Err(format!("{}: {error}", directory.display()).into());
+                }
+                Err(error) => gallery.skipped.push(Skipped::new(&below, &error)),
             }
         }
         gallery.images.sort_by(|a, b| a.path.cmp(&b.path));
-        match (gallery.images.is_empty(), gallery.skipped.first()) {
+        match (gallery.images.is_empty(), gallery.skipped.as_slice()) {
             (false, _) => Ok(gallery),
-            (true, None) => Err(format!("{}: no image in it", directory.display()).into()),
-            (true, Some(first)) => {
-                let (number, Skipped { path, reason }) = (gallery.skipped.len(), first);
-                Err(format!("{}: no image, {number} others; {path}: {reason}", directory.display()).into())
+            (true, []) => Err(format!("{}: no image in it", directory.display()).into()),
+            (true, [Skipped { path, reason }, rest @ ..]) => {
+                let others = if rest.is_empty() { "" } else { ", for one" };
+                Err(format!("{}: no image in it; {path}: {reason}{others}", directory.display()).into())
             }
         }
     }
