@@ -22,7 +22,7 @@ pub struct Arguments {
     #[arg(value_name = "DIR")]
     pub directory: Option<PathBuf>,
 
-    /// Memory that the cache may use, in MiB, or with a unit: 512K, 64M, 2G [default: half of what all bitmaps need, at
+    /// Memory that the cache may use, in MiB, or with a unit: 512K, 64M, 2G [default: three quarters of what all bitmaps need, at
     /// least what the largest needs]
     #[arg(long, value_name = "MIB", value_parser = parse_size)]
     pub budget: Option<u64>,

@@ -16,7 +16,7 @@ pub struct Plain {
 
 impl Plain {
     pub fn compute(images: &[Image], sheet: Sheet, progress: &Progress) -> Plain {
-        let bar = progress.bar("Decode each once, plainly", images.len() as u64);
+        let bar = progress.bar("Plainly", images.len() as u64);
         let mut plain = Plain { sheet: sheet.empty(), checksums: Vec::new() };
         for (number, image) in images.iter().enumerate() {
             plain.checksums.push(match image.decode() {

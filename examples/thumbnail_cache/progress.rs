@@ -2,8 +2,8 @@
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// The longest part of a line is the bar; the figures come behind it.
-const TEMPLATE: &str = "{prefix:<25} {bar:20} {pos}/{len} {msg}";
+/// The figures come behind the bar, as far as there is room.
+const TEMPLATE: &str = "{prefix:<12} {bar:16} {pos}/{len}  {wide_msg}";
 
 pub struct Progress {
     pub is_visible: bool,

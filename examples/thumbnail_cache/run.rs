@@ -112,7 +112,7 @@ fn make_cache(arguments: &Arguments, images: &[Image]) -> Result<(Cache, u64)> {
     let cache = Cache::options().entries(entries).create("thumbnails", capacity)?;
     let index = cache.region().size() - capacity;
     let least = largest + index;
-    let budget = arguments.budget.unwrap_or_else(|| least.max(capacity / 2 + index));
+    let budget = arguments.budget.unwrap_or_else(|| least.max(capacity / 4 * 3 + index));
     if budget < least {
         let (budget, least) = (report::size(budget), report::size(least));
         return Err(format!("a budget of {budget} is too small: the largest image needs {least}").into());
@@ -156,7 +156,7 @@ impl<'a> Work<'a> {
         let sheet = region.map()?;
         sheet.write_at(0, job.sheet.empty().as_raw())?;
         let visits = job.images.len() as u64 * job.workers as u64 * u64::from(job.rounds);
-        let what = if job.budget.is_some() { "Share them in the cache" } else { "The same without a cache" };
+        let what = if job.budget.is_some() { "With a cache" } else { "Without" };
         Ok(Work {
             cache,
             job,

@@ -23,7 +23,7 @@ const DIGITS: [[u8; 5]; 10] = [
 
 /// Makes so many images in a directory.
 pub fn make(directory: &Path, images: usize, progress: &Progress) -> Result<()> {
-    let bar = progress.bar("Make samples", images as u64);
+    let bar = progress.bar("Samples", images as u64);
     for number in 0..images {
         let extension = if number % 2 == 0 { "png" } else { "jpg" };
         draw(number).save(directory.join(format!("sample {number:03}.{extension}")))?;
