@@ -10,14 +10,19 @@
 //! Criterion runs every case and keeps its statistics; [`pair`] runs the two sides of a ratio in turns, so
 //! that a machine that gets slower or faster meanwhile changes both. The figures are printed at the end and written to
 //! `ratios.md` and `ratios.json` in the target directory.
+//!
+//! The comparison with iceoryx2 is a package of its own, for its dependencies' sake: `ci/bench-iceoryx2` runs it.
 
 mod contention;
+mod frame;
 mod leases;
 mod memory;
 mod pair;
 mod pins;
+mod pool;
 mod processes;
 mod purge;
+mod purgeable;
 mod report;
 mod ring;
 mod suite;
@@ -39,6 +44,9 @@ fn main() -> ExitCode {
         if flag == ring::PEER {
             return ring::peer(rest);
         }
+        if flag == pool::CONSUMER {
+            return pool::consumer(rest);
+        }
     }
     if arguments.iter().any(|argument| argument == "--strict") {
         restart_strict(&arguments);
@@ -48,9 +56,11 @@ fn main() -> ExitCode {
     leases::run(&mut suite);
     memory::run(&mut suite);
     purge::run(&mut suite);
+    purgeable::run(&mut suite);
     contention::run(&mut suite);
     processes::run(&mut suite);
     ring::run(&mut suite);
+    pool::run(&mut suite);
     let all_met = suite.finish();
     let strict = std::env::var_os(STRICT).is_some_and(|value| value != "0");
     if strict && !all_met { ExitCode::FAILURE } else { ExitCode::SUCCESS }

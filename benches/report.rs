@@ -45,6 +45,8 @@ pub struct Row {
     pub what: &'static str,
     /// What it is compared with; empty when there is nothing.
     pub reference: &'static str,
+    /// Bytes that an operation moves, if that is what it does.
+    pub bytes: Option<u64>,
     /// What the rounds say.
     pub found: Medians,
     /// Criterion's median for the operation. It includes what the scheduler did to the samples.
@@ -57,7 +59,12 @@ impl Row {
     /// The figure that the requirement is about, in its own terms.
     fn ratio(&self) -> Option<f64> {
         let cost = self.found.cost?;
-        Some(if matches!(self.required, Required::Speed(_)) { 1.0 / cost } else { cost })
+        let is_speed = match self.required {
+            Required::Speed(_) => true,
+            Required::Nothing => self.bytes.is_some(),
+            _ => false,
+        };
+        Some(if is_speed { 1.0 / cost } else { cost })
     }
 
     /// The same as people read it.
@@ -88,11 +95,17 @@ impl Row {
     }
 
     fn cells(&self) -> [String; 6] {
-        let reference =
-            self.found.reference.map_or_else(|| "–".into(), |ns| format!("{}: {}", Time(ns), self.reference));
+        let figure = |ns| match self.bytes {
+            Some(bytes) => format!("{}, {:.2} GB/s", Time(ns), bytes as f64 / ns),
+            None => Time(ns).to_string(),
+        };
+        let reference = self
+            .found
+            .reference
+            .map_or_else(|| "–".into(), |ns| format!("{}: {}", figure(ns), self.reference));
         [
             self.what.into(),
-            Time(self.found.ours).to_string(),
+            figure(self.found.ours),
             reference,
             self.figure(),
             self.required.to_string(),
@@ -104,6 +117,7 @@ impl Row {
         json!({
             "id": self.id,
             "what": self.what,
+            "bytes": self.bytes,
             "ours_ns": self.found.ours,
             "ours_criterion_ns": self.criterion,
             "reference": self.reference,

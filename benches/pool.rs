@@ -1,0 +1,212 @@
+//! A stream of frames to another process: a pool's buffers, against memory that was mapped long ago, against copies through
+//! a socket, and against fresh memory for each frame.
+//!
+//! Producer and consumer take turns: fill 64 MiB, hand them over, sum them, answer. The consumer is this program again,
+//! on a core of its own; its standard input is the socket between them, and it ends with that.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::Duration;
+
+use ashmem::Pool;
+use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+
+use crate::contention::{on, stay_on, two_cpus};
+use crate::frame::{FRAME, Link, RawFrame, consume_pooled, produce_pooled, sum_bytes};
+use crate::pair::{Pair, time};
+use crate::report::Required;
+use crate::suite::{Case, Suite};
+use crate::{fail, ok};
+
+/// First argument of the consumer.
+pub const CONSUMER: &str = "--consumer";
+
+/// Frames that the bare stream has, to use in turns.
+const BARE: u64 = 2;
+
+/// Bytes that a consumer reads from a socket at a time: few enough for the core's cache.
+const CHUNK: usize = 256 << 10;
+
+pub fn run(suite: &mut Suite) {
+    let Some(cpus) = two_cpus() else {
+        eprintln!("pool: skipped, there is one core");
+        return;
+    };
+    for (name, reference, way, required) in [
+        ("mapped", "memfds mapped before", Way::Bare, Required::Speed(0.9)),
+        ("socket", "copied through a socket", Way::Socket, Required::Speed(3.0)),
+        ("fresh", "a new memfd each time", Way::Fresh, Required::Nothing),
+    ] {
+        suite.run_bytes(
+            Case {
+                id: ("pool", name),
+                what: "64 MiB filled, handed over, summed",
+                reference,
+                required,
+                slow: true,
+            },
+            FRAME as u64,
+            || Pair::new(stream(cpus, Way::Pool), stream(cpus, way)),
+        );
+    }
+}
+
+/// How a frame gets to the consumer.
+#[derive(Clone, Copy)]
+enum Way {
+    /// In a buffer of a pool, opened through imports.
+    Pool,
+    /// In one of two memfds that both have mapped before. Only its number is sent.
+    Bare,
+    /// Through the socket.
+    Socket,
+    /// In a memfd that is made, mapped and unmapped for it.
+    Fresh,
+}
+
+const WAYS: [Way; 4] = [Way::Pool, Way::Bare, Way::Socket, Way::Fresh];
+
+/// The consumer, from the producer's side.
+struct Consumer {
+    link: Option<Link>,
+    process: Child,
+}
+
+impl Consumer {
+    fn start(cpu: usize, way: Way) -> Consumer {
+        let (ours, theirs) = ok(UnixStream::pair());
+        let process = ok(Command::new(ok(std::env::current_exe()))
+            .args([CONSUMER, &cpu.to_string(), &(way as u64).to_string()])
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .spawn());
+        Consumer { link: Some(Link::new(ours)), process }
+    }
+
+    fn link(&self) -> &Link {
+        match &self.link {
+            Some(link) => link,
+            None => fail("the consumer has ended"),
+        }
+    }
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        self.link = None;
+        ok(self.process.wait());
+    }
+}
+
+/// A producer that sends that many frames, each with other bytes.
+fn stream(cpus: [usize; 2], way: Way) -> impl FnMut(u64) -> Duration {
+    let consumer = Consumer::start(cpus[1], way);
+    let mut produce = producer(way, consumer.link());
+    let mut value = 0_u8;
+    let mut run = move |count| {
+        on(cpus[0], || {
+            time(count, || {
+                value = value.wrapping_add(1);
+                produce(consumer.link(), value);
+            })
+        })
+    };
+    // The pages of what is used again are allocated and mapped here.
+    run(2 * BARE);
+    run
+}
+
+/// Sends one frame of a value and waits for its sum.
+type Produce = dyn FnMut(&Link, u8) + Send;
+
+fn producer(way: Way, link: &Link) -> Box<Produce> {
+    match way {
+        Way::Pool => {
+            let pool = Pool::new();
+            Box::new(move |link, value| produce_pooled(&pool, link, value))
+        }
+        Way::Bare => {
+            let mut frames: Vec<RawFrame> = (0..BARE).map(|_| introduce(link)).collect();
+            Box::new(move |link, value| {
+                let number = u64::from(value) % BARE;
+                frames[number as usize].fill(value);
+                link.send(number, None);
+                link.receive_sum(value);
+            })
+        }
+        Way::Socket => {
+            let mut bytes = vec![0; FRAME];
+            Box::new(move |link, value| {
+                bytes.fill(value);
+                link.send_bytes(&bytes);
+                link.receive_sum(value);
+            })
+        }
+        Way::Fresh => Box::new(|link, value| {
+            let file = new_file();
+            let mut frame = RawFrame::map(&file, true);
+            frame.fill(value);
+            link.send(0, Some(file.as_fd()));
+            link.receive_sum(value);
+        }),
+    }
+}
+
+fn new_file() -> OwnedFd {
+    let file = ok(memfd_create(c"frame", MemfdFlags::CLOEXEC));
+    ok(ftruncate(&file, FRAME as u64));
+    file
+}
+
+/// Makes a frame that the consumer maps as well.
+fn introduce(link: &Link) -> RawFrame {
+    let file = new_file();
+    link.send(0, Some(file.as_fd()));
+    RawFrame::map(&file, true)
+}
+
+/// The main function of the consumer; its arguments are its core and the way that frames come.
+pub fn consumer(arguments: &[String]) -> ExitCode {
+    let [cpu, way] = arguments else { fail("a consumer needs a core and a way") };
+    let Some(way) = WAYS.get(ok(way.parse::<usize>())) else { fail("the consumer does not know this way") };
+    stay_on(ok(cpu.parse()));
+    let link = Link::new(ok(std::io::stdin().as_fd().try_clone_to_owned()).into());
+    match way {
+        Way::Pool => consume_pooled(&link),
+        Way::Bare => consume_bare(&link),
+        Way::Socket => consume_copies(&link),
+        Way::Fresh => consume_fresh(&link),
+    }
+    ExitCode::SUCCESS
+}
+
+fn consume_bare(link: &Link) {
+    let mut frames = Vec::new();
+    while let Some((number, descriptor)) = link.receive() {
+        match descriptor {
+            Some(file) => frames.push(RawFrame::map(file, false)),
+            None => link.send(frames[number as usize].sum(), None),
+        }
+    }
+}
+
+fn consume_copies(link: &Link) {
+    let mut chunk = vec![0; CHUNK];
+    let mut sum = 0_u64;
+    for number in 1.. {
+        if !link.receive_bytes(&mut chunk) {
+            return;
+        }
+        sum = sum.wrapping_add(sum_bytes(&chunk));
+        if number % (FRAME / CHUNK) == 0 {
+            link.send(std::mem::take(&mut sum), None);
+        }
+    }
+}
+
+fn consume_fresh(link: &Link) {
+    while let Some((_, descriptor)) = link.receive() {
+        let Some(file) = descriptor else { fail("no descriptor came") };
+        link.send(RawFrame::map(file, false).sum(), None);
+    }
+}
