@@ -33,21 +33,18 @@ pub fn run(suite: &mut Suite) {
         eprintln!("pool: skipped, there is one core");
         return;
     };
-    for (name, reference, way, required) in [
-        ("mapped", "memfds mapped before", Way::Bare, Required::Speed(0.9)),
-        ("socket", "copied through a socket", Way::Socket, Required::Speed(3.0)),
-        ("fresh", "a new memfd each time", Way::Fresh, Required::Nothing),
+    let streamed = "64 MiB filled, handed over, summed";
+    let huge = "the same, the pool with huge pages";
+    for (name, what, ours, reference, way, required) in [
+        ("mapped", streamed, Way::Pool, "memfds mapped before", Way::Bare, Required::Speed(0.9)),
+        ("huge_pages", huge, Way::HugePool, "memfds mapped before", Way::Bare, Required::Nothing),
+        ("socket", streamed, Way::Pool, "copied through a socket", Way::Socket, Required::Speed(3.0)),
+        ("fresh", streamed, Way::Pool, "a new memfd each time", Way::Fresh, Required::Nothing),
     ] {
         suite.run_bytes(
-            Case {
-                id: ("pool", name),
-                what: "64 MiB filled, handed over, summed",
-                reference,
-                required,
-                slow: true,
-            },
+            Case { id: ("pool", name), what, reference, required, slow: true },
             FRAME as u64,
-            || Pair::new(stream(cpus, Way::Pool), stream(cpus, way)),
+            || Pair::new(stream(cpus, ours), stream(cpus, way)),
         );
     }
 }
@@ -57,6 +54,8 @@ pub fn run(suite: &mut Suite) {
 enum Way {
     /// In a buffer of a pool, opened through imports.
     Pool,
+    /// The same, the pool with huge pages.
+    HugePool,
     /// In one of two memfds that both have mapped before. Only its number is sent.
     Bare,
     /// Through the socket.
@@ -65,7 +64,7 @@ enum Way {
     Fresh,
 }
 
-const WAYS: [Way; 4] = [Way::Pool, Way::Bare, Way::Socket, Way::Fresh];
+const WAYS: [Way; 5] = [Way::Pool, Way::HugePool, Way::Bare, Way::Socket, Way::Fresh];
 
 /// The consumer, from the producer's side.
 struct Consumer {
@@ -121,8 +120,11 @@ type Produce = dyn FnMut(&Link, u8) + Send;
 
 fn producer(way: Way, link: &Link) -> Box<Produce> {
     match way {
-        Way::Pool => {
+        Way::Pool | Way::HugePool => {
             let pool = Pool::new();
+            if matches!(way, Way::HugePool) {
+                pool.use_huge_pages();
+            }
             Box::new(move |link, value| produce_pooled(&pool, link, value))
         }
         Way::Bare => {
@@ -172,7 +174,7 @@ pub fn consumer(arguments: &[String]) -> ExitCode {
     stay_on(ok(cpu.parse()));
     let link = Link::new(ok(std::io::stdin().as_fd().try_clone_to_owned()).into());
     match way {
-        Way::Pool => consume_pooled(&link),
+        Way::Pool | Way::HugePool => consume_pooled(&link),
         Way::Bare => consume_bare(&link),
         Way::Socket => consume_copies(&link),
         Way::Fresh => consume_fresh(&link),

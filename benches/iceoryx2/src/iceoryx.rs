@@ -12,7 +12,7 @@ use iceoryx2::prelude::{EventId, LogLevel, SignalHandlingMode, ipc, set_log_leve
 use iceoryx2::service::port_factory::{event, publish_subscribe};
 
 use crate::frame::{FRAME, WORD, expected, sum_bytes};
-use crate::{fail, ok, spawn_consumer};
+use crate::{Produce, fail, ok, spawn_consumer};
 
 /// Apart from all other users of iceoryx2 on this machine.
 const PREFIX: &str = "ashmem_bench_";
@@ -49,9 +49,10 @@ impl Publisher {
         wait(&woken);
         Publisher { frames, sums, wake, woken, consumer, _node: node }
     }
+}
 
-    /// Has a frame summed.
-    pub fn produce(&self, value: u8) {
+impl Produce for Publisher {
+    fn produce(&self, value: u8) {
         let mut sample = ok(self.frames.loan_slice_uninit(WORDS));
         // SAFETY: that many words are there to be written.
         unsafe { sample.payload_mut().as_mut_ptr().write_bytes(value, WORDS) };

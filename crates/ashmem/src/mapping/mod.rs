@@ -112,6 +112,11 @@ impl Mapping {
         self.map.start()
     }
 
+    /// Moves the memory into huge pages now, as far as it fits (`MADV_COLLAPSE` of `madvise(2)`, Linux 6.1).
+    pub(crate) fn collapse(&self) -> Result<()> {
+        self.map.collapse().map_err(Error::system("collapse into huge pages"))
+    }
+
     /// Address of `len` readable bytes at `offset`.
     #[inline]
     fn readable(&self, operation: &'static str, offset: u64, len: u64) -> Result<*const u8> {

@@ -36,6 +36,7 @@ pub struct MapOptions {
     range: (Bound<u64>, Bound<u64>),
     protection: Protection,
     sharing: Sharing,
+    aligned: bool,
 }
 
 impl Default for MapOptions {
@@ -51,6 +52,7 @@ impl MapOptions {
             range: (Bound::Unbounded, Bound::Unbounded),
             protection: Protection::READ.union(Protection::WRITE),
             sharing: Sharing::Shared,
+            aligned: false,
         }
     }
 
@@ -75,6 +77,12 @@ impl MapOptions {
     /// reading must be allowed by both.
     pub const fn private(mut self) -> MapOptions {
         self.sharing = Sharing::Private;
+        self
+    }
+
+    /// At an address where huge pages fit.
+    pub(crate) const fn aligned(mut self) -> MapOptions {
+        self.aligned = true;
         self
     }
 
@@ -105,7 +113,8 @@ impl MapOptions {
             Sharing::Shared => MapFlags::SHARED,
             Sharing::Private => MapFlags::PRIVATE,
         };
-        let map = RawMap::new(region.as_fd(), offset, len, self.protection.flags(), flags)
+        let map = if self.aligned { RawMap::aligned } else { RawMap::new };
+        let map = map(region.as_fd(), offset, len, self.protection.flags(), flags)
             .map_err(|errno| self.refusal(region, errno))?;
         Ok(Mapping { map, offset, protection: self.protection, sharing: self.sharing })
     }

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::sys::{fork, memfd};
-use crate::{Error, Mapping, Region, Result};
+use crate::{Error, MapOptions, Mapping, Region, Result};
 
 /// Regions received from others, each mapped once however often its descriptor arrives.
 ///
@@ -67,7 +67,7 @@ impl Imports {
             return Ok(import);
         }
         let region = Region::from_fd(fd)?;
-        let mapping = region.map_read_only()?;
+        let mapping = MapOptions::new().read_only().aligned().map(&region)?;
         let import = Import { shared: Arc::new((region, mapping)) };
         let surplus = self.with_kept(|kept| {
             kept.push((status.inode, import.clone()));

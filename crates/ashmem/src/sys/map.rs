@@ -1,12 +1,22 @@
 //! `mmap(2)` with an owner.
 #![allow(unsafe_code, reason = "maps and unmaps memory")]
 
+use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::BorrowedFd;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::AtomicU64;
 
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use rustix::io::Errno;
+use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
+
+use crate::page::page_size;
+
+/// Where a mapping starts that can have huge pages: their size on most machines. On others it has none.
+const HUGE: usize = 2 << 20;
+
+/// `MADV_COLLAPSE` of `madvise(2)`, the same on all machines.
+const COLLAPSE: i32 = 25;
 
 /// A mapping of `len` bytes, unmapped on drop. Knows nothing of regions.
 #[derive(Debug)]
@@ -31,8 +41,52 @@ impl RawMap {
     ) -> rustix::io::Result<RawMap> {
         // SAFETY: a null hint without MAP_FIXED never replaces an existing mapping.
         let start = unsafe { mmap(ptr::null_mut(), len, prot, flags, fd, offset) }?;
-        let start = NonNull::new(start.cast()).ok_or(rustix::io::Errno::NOMEM)?;
+        let start = NonNull::new(start.cast()).ok_or(Errno::NOMEM)?;
         Ok(RawMap { start, len })
+    }
+
+    /// [`RawMap::new`] at an address where huge pages fit, if it is long enough for one.
+    pub(crate) fn aligned(
+        fd: BorrowedFd<'_>,
+        offset: u64,
+        len: usize,
+        prot: ProtFlags,
+        flags: MapFlags,
+    ) -> rustix::io::Result<RawMap> {
+        let Some(reserved) = len.checked_add(HUGE).filter(|_| len >= HUGE) else {
+            return RawMap::new(fd, offset, len, prot, flags);
+        };
+        // SAFETY: a null hint without MAP_FIXED never replaces an existing mapping.
+        let start =
+            unsafe { mmap_anonymous(ptr::null_mut(), reserved, ProtFlags::empty(), MapFlags::PRIVATE) }?;
+        let mut room = RawMap { start: NonNull::new(start.cast()).ok_or(Errno::NOMEM)?, len: reserved };
+        let before = room.start().align_offset(HUGE);
+        // Drops what is before, and then what is behind.
+        drop(room.split_off_front(before));
+        // SAFETY: replaces the start of the room, which nothing else uses.
+        unsafe { mmap(room.start().cast(), len, prot, flags | MapFlags::FIXED, fd, offset) }?;
+        let mapped = room.split_off_front(len.next_multiple_of(page_size() as usize));
+        Ok(RawMap { start: ManuallyDrop::new(mapped).start, len })
+    }
+
+    /// The first `len` bytes, whole pages, as a mapping of its own; the rest stays.
+    fn split_off_front(&mut self, len: usize) -> RawMap {
+        let front = RawMap { start: self.start, len };
+        // SAFETY: inside of the mapping, or at its end.
+        self.start = unsafe { self.start.add(len) };
+        self.len -= len;
+        front
+    }
+
+    /// Moves the memory into huge pages now, as far as it fits. What is in it stays.
+    pub(crate) fn collapse(&self) -> rustix::io::Result<()> {
+        // SAFETY: the mapping is there, and the advice changes no byte.
+        let answer = unsafe { libc::madvise(self.start().cast(), self.len, COLLAPSE) };
+        if answer == 0 {
+            Ok(())
+        } else {
+            Err(Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::INVAL))
+        }
     }
 
     /// The first byte.
@@ -69,7 +123,10 @@ impl RawMap {
 
 impl Drop for RawMap {
     fn drop(&mut self) {
-        // SAFETY: the range was mapped by `new` and nothing that borrows `self` is left.
+        if self.len == 0 {
+            return;
+        }
+        // SAFETY: the range was mapped by `new` or `aligned`, and nothing that borrows `self` is left.
         let unmapped = unsafe { munmap(self.start().cast(), self.len) };
         // Fails only when the kernel would have to split a mapping and may not have more of them: then it stays.
         let _ = unmapped;
