@@ -234,9 +234,7 @@ fuzz_target!(|input: Input| {
         assert!(taken < SOON, "{step:?} took {taken:?}");
         match answer {
             Ok(())
-            | Err(
-                Error::RingCorrupt { .. } | Error::RingPeerGone { .. } | Error::MessageTooLong { .. },
-            ) => {}
+            | Err(Error::RingCorrupt { .. } | Error::RingPeerGone { .. } | Error::MessageTooLong { .. }) => {}
             Err(error) => panic!("an error that the documentation does not name: {error}"),
         }
     }
