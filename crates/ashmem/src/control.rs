@@ -36,7 +36,7 @@ const HOLD_HEADS: usize = 16;
 const HEADER_WORDS: usize = HOLD_HEADS + HEAD_WORDS;
 
 /// The layout that this crate writes: a block whose version is neither this nor 0 (not yet written) is refused.
-const LAYOUT: u64 = 1;
+const LAYOUT: u64 = 2;
 
 /// The largest purgeable region in bytes: 1 TiB.
 const PURGEABLE_MAX: u64 = 1 << 40;

@@ -191,7 +191,8 @@ fn check(count: u64, operations: Vec<(usize, Operation)>) -> Result<(), TestCase
             Operation::Drop(_) => {}
             Operation::Forget(pages) => {
                 let fd = if handle == READER { first.share_read_only() } else { first.share_read_write() };
-                let dead = Region::from_fd(fd.expect("reopened")).expect("a region");
+                // No reclaimer's thread looks at it when it goes.
+                let dead = Region::from_fd_with(fd.expect("reopened"), options.clone()).expect("a region");
                 std::mem::forget(dead.lease(bytes(&pages.of(count))).expect("leased"));
             }
             Operation::Pin(pages) => {
