@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use ashmem::{Contents, Lease, Mapping, PinGuard, PinStatus, Reclaimer, Region, page_size};
+use ashmem::{Contents, Lease, Mapping, PinGuard, PinStatus, Reclaimer, Region, RegionOptions, page_size};
 
 /// How often something that should take milliseconds is looked at, a millisecond apart, until that is a failure.
 const LOOKS: u32 = 30_000;
@@ -74,6 +74,11 @@ impl Drop for Child {
     }
 }
 
+/// With a reclaimer that has no thread, which would look at regions while they go.
+fn quiet() -> RegionOptions {
+    Region::options().reclaimer(&Reclaimer::builder().without_thread().build())
+}
+
 fn eventually(condition: impl Fn() -> bool) -> bool {
     (0..LOOKS / 2).any(|_| {
         let done = condition();
@@ -99,7 +104,7 @@ fn region() -> Region {
 }
 
 fn reader(region: &Region) -> Region {
-    Region::from_fd(region.share_read_only().expect("reopened")).expect("a region")
+    Region::from_fd_with(region.share_read_only().expect("reopened"), quiet()).expect("a region")
 }
 
 /// Words that processes share.
@@ -272,7 +277,7 @@ fn children_of_a_parent_that_leases_all_the_time() {
         // A first hold on a new handle: description and slot.
         &|| {
             drop(
-                Region::from_fd(region.share_read_write().expect("reopened"))
+                Region::from_fd_with(region.share_read_write().expect("reopened"), quiet())
                     .expect("a region")
                     .lease(..)
                     .expect("leased"),

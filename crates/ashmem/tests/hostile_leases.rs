@@ -14,7 +14,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use ashmem::pressure::{Headroom, ManualPressure, Reading};
-use ashmem::{Contents, Error, Lease, PinGuard, Policy, Reclaimer, Region, page_size};
+use ashmem::{Contents, Error, Lease, PinGuard, Policy, Reclaimer, Region, RegionOptions, page_size};
 use rustix::mm::{MapFlags, ProtFlags, mmap};
 
 const ROLE: &str = "ASHMEM_TEST_ROLE";
@@ -37,6 +37,11 @@ const NONSENSE: Duration = Duration::from_secs(3);
 /// No operation may take longer. Who waits for a purge does so for 10 s, and a purge 1 s for its lock.
 const DEADLINE: Duration = Duration::from_secs(60);
 
+/// With a reclaimer that has no thread, which would look at regions while they go.
+fn quiet() -> RegionOptions {
+    Region::options().reclaimer(&Reclaimer::builder().without_thread().build())
+}
+
 fn idle() -> Reclaimer {
     Reclaimer::builder().without_thread().build()
 }
@@ -53,11 +58,11 @@ fn duplicate(region: &Region) -> OwnedFd {
 }
 
 fn peer(region: &Region) -> Region {
-    Region::from_fd(region.share_read_write().expect("reopened")).expect("a region")
+    Region::from_fd_with(region.share_read_write().expect("reopened"), quiet()).expect("a region")
 }
 
 fn reader(region: &Region) -> Region {
-    Region::from_fd(region.share_read_only().expect("reopened")).expect("a region")
+    Region::from_fd_with(region.share_read_only().expect("reopened"), quiet()).expect("a region")
 }
 
 fn bytes(pages: Range<u64>) -> Range<u64> {

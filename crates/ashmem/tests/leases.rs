@@ -1,7 +1,12 @@
 //! Leases and pin guards of one process: what they keep, and when they end.
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
-use ashmem::{Contents, Error, PinStatus, Reclaimer, Region, page_size};
+use ashmem::{Contents, Error, PinStatus, Reclaimer, Region, RegionOptions, page_size};
+
+/// With a reclaimer that has no thread, which would look at regions while they go.
+fn quiet() -> RegionOptions {
+    Region::options().reclaimer(&Reclaimer::builder().without_thread().build())
+}
 
 fn region(pages: u64) -> Region {
     let reclaimer = Reclaimer::builder().without_thread().build();
@@ -13,11 +18,11 @@ fn region(pages: u64) -> Region {
 
 /// The same region as another process would have it: with a description, a slot and locks of its own.
 fn peer(region: &Region) -> Region {
-    Region::from_fd(region.share_read_write().expect("reopened")).expect("a region")
+    Region::from_fd_with(region.share_read_write().expect("reopened"), quiet()).expect("a region")
 }
 
 fn reader(region: &Region) -> Region {
-    Region::from_fd(region.share_read_only().expect("reopened")).expect("a region")
+    Region::from_fd_with(region.share_read_only().expect("reopened"), quiet()).expect("a region")
 }
 
 fn present(region: &Region) -> Vec<u64> {
