@@ -538,6 +538,43 @@ fn writers_after_a_purge_lose_nothing() {
 
 /// Threads that switch purging on and off at the same time, while others write: the file ends as the setting says, and nothing
 /// that was written is lost while it is off.
+/// The file is larger than what a purge takes at a time: what is written while it is between two parts stays.
+#[test]
+fn a_write_in_the_middle_of_a_purge_stays() {
+    const LENGTH: u64 = 8 << 20;
+    let reclaimer = Reclaimer::builder().without_thread().build();
+    let options = Region::options().reclaimer(&reclaimer);
+    let file = MemoryFile::with_options(&options, "two parts", LENGTH).expect("a memory file");
+    let peer = Region::from_fd_with(file.try_clone_fd().expect("a duplicate"), options).expect("a region");
+    let _ = file.allow_purging(true).expect("purgeable");
+    let filled = vec![1; LENGTH as usize];
+    let purged = AtomicU64::new(0);
+    for round in 2..150u64 {
+        file.write_at(0, &filled).expect("written");
+        std::thread::scope(|scope| {
+            let purger = scope.spawn(|| peer.purge().expect("purged"));
+            // Different moments, and all of them have to be right.
+            for _ in 0..round * 37 % 1500 {
+                std::hint::spin_loop();
+            }
+            while !purger.is_finished() {
+                if peer.stats().expect("counted").purged_pages == 0 {
+                    continue;
+                }
+                file.write_at(LENGTH - 8, &round.to_ne_bytes()).expect("written");
+                let mut back = [0; 8];
+                match file.read_at(LENGTH - 8, &mut back) {
+                    Ok(()) => assert_eq!(u64::from_ne_bytes(back), round, "a write was lost"),
+                    Err(error) => assert!(matches!(error, Error::Purged { .. }), "{error}"),
+                }
+                break;
+            }
+            purged.fetch_add(purger.join().expect("no panic"), Ordering::Relaxed);
+        });
+    }
+    assert!(purged.into_inner() > 0);
+}
+
 #[test]
 fn switched_by_several_threads() {
     let length = 2 * page_size();

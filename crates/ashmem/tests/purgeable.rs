@@ -148,6 +148,19 @@ fn small_contents_stay() {
 }
 
 #[test]
+fn small_contents_that_somebody_else_made_stay_too() {
+    let region = quiet().create("small", page_size()).unwrap();
+    region.map().unwrap().fill(0, page_size(), 1).unwrap();
+    region.unpin(..).unwrap();
+    let small = options().open(region, numbers).unwrap();
+    let guard = small.get().unwrap();
+    assert_eq!((guard.built_bytes(), small.region().purge().unwrap()), (0, 0));
+    drop(guard);
+    assert_eq!(small.region().purge().unwrap(), 0);
+    assert_eq!(small.get().unwrap().read_vec(0, 1).unwrap(), [1]);
+}
+
+#[test]
 fn a_builder_may_not_ask_for_what_it_builds() {
     let this: Arc<std::sync::OnceLock<Purgeable<String>>> = Arc::default();
     let inside = this.clone();
@@ -188,12 +201,13 @@ fn a_builder_that_takes_too_long() {
     assert_eq!(made.get().unwrap().built_bytes(), 0);
 }
 
+/// Pages in one word are purged together, or not at all when somebody holds them.
 #[test]
 fn threads_build_once() {
     let built = Arc::new(AtomicU64::new(0));
     let count = built.clone();
     let numbered = options()
-        .create("threads", 32 * page_size(), move |all: &View<'_>| {
+        .create("threads", 16 * page_size(), move |all: &View<'_>| {
             count.fetch_add(1, Ordering::Relaxed);
             numbers(all)
         })
@@ -299,7 +313,7 @@ fn worker() {
 /// Every purge that took something is followed by exactly one build, whoever races for it.
 #[test]
 fn processes_build_once() {
-    let numbered = options().create("processes", 20 * page_size(), numbers).unwrap();
+    let numbered = options().create("processes", 16 * page_size(), numbers).unwrap();
     let desk = Region::create("desk", page_size()).unwrap();
     let note = desk.map().unwrap();
     let workers: Vec<Worker> = (0..3).map(|_| Worker::start(numbered.region(), &desk, "race")).collect();

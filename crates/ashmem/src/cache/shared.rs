@@ -253,7 +253,7 @@ impl Cache {
                 build(&part.view(..found.len)?).map_err(BuildError::Builder)
             };
             self.reserve(index, control, found)?;
-            build_purged(inner, control, mapping, found.pages.clone(), u64::MAX, false, &mut build)?;
+            build_purged(inner, control, mapping, found.pages.clone(), u64::MAX, &mut build)?;
         }
         Ok(Some(entry))
     }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::session::{Held, PATIENCE, Session};
+use super::session::{HeldFile, PATIENCE, Session};
 use super::{MemoryFile, State};
 use crate::region::BUILDING;
 use crate::{Error, Region, Result};
@@ -99,7 +99,7 @@ impl MemoryFile {
         if self.to_change(allow)?.is_none() {
             return Ok(allow);
         }
-        let held = Held::take(&region, ALLOW)?;
+        let held = HeldFile::take(&region, ALLOW)?;
         if !allow && held.is_purged()? {
             held.make_whole(|| Ok(()))?;
         }

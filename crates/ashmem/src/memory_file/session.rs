@@ -61,7 +61,7 @@ impl Session {
     /// Begins an access: nothing is purged until it ends.
     #[inline]
     pub(super) fn begin(&self) -> Result<Access<'_>> {
-        let held = if self.is_allowed { Some(Held::take(&self.region, "pin")?) } else { None };
+        let held = if self.is_allowed { Some(HeldFile::take(&self.region, "pin")?) } else { None };
         Ok(Access { mapping: &self.mapping, held })
     }
 }
@@ -70,7 +70,7 @@ impl Session {
 pub(super) struct Access<'a> {
     pub(super) mapping: &'a Mapping,
     /// None while purging is not allowed.
-    held: Option<Held<'a>>,
+    held: Option<HeldFile<'a>>,
 }
 
 impl Access<'_> {
@@ -103,22 +103,22 @@ impl Access<'_> {
 }
 
 /// A whole region, held.
-pub(super) struct Held<'a> {
+pub(super) struct HeldFile<'a> {
     region: &'a Region,
     control: &'a Control,
     hold: Hold<'a>,
 }
 
-impl<'a> Held<'a> {
+impl<'a> HeldFile<'a> {
     #[inline]
-    pub(super) fn take(region: &'a Region, operation: &'static str) -> Result<Held<'a>> {
+    pub(super) fn take(region: &'a Region, operation: &'static str) -> Result<HeldFile<'a>> {
         let inner = &region.inner;
         let control = match inner.known_control().filter(|control| control.is_writable()) {
             Some(control) => control,
             None => inner.need_control(operation)?,
         };
         let hold = inner.hold(Some(control), PageRange::all(region.size()))?.for_use();
-        Ok(Held { region, control, hold })
+        Ok(HeldFile { region, control, hold })
     }
 
     /// Whether a page is purged. If none is, none will be.
@@ -132,13 +132,14 @@ impl<'a> Held<'a> {
     /// error, and if the process dies, it is purged as before.
     #[cold]
     pub(super) fn make_whole(&self, write: impl FnOnce() -> Result<()>) -> Result<()> {
-        let inner = &self.region.inner;
+        let (inner, table) = (&self.region.inner, self.control.table());
+        let mut wait = PinWait::new(inner, self.control);
+        let mut wait = |futex, purged| wait.wait(futex, purged);
+        // The end of all purges that began before the file was held: they would take away what is written now.
+        table.purged_runs(self.hold.pages(), &mut wait)?;
         // Fails only where a purge would fail, too: then what is left stays.
         let _ = memfd::punch(inner.fd(), 0, page_align(self.region.size()));
         write()?;
-        let table = self.control.table();
-        let mut wait = PinWait::new(inner, self.control);
-        let mut wait = |futex, purged| wait.wait(futex, purged);
         table.accept(self.hold.pages(), state::now(), &mut wait).map(drop).inspect_err(|_| {
             // Corrupt words are for the next access to tell.
             let _ = table.lose(self.hold.pages());
@@ -151,7 +152,7 @@ impl<'a> Held<'a> {
     }
 }
 
-impl Drop for Held<'_> {
+impl Drop for HeldFile<'_> {
     #[inline]
     fn drop(&mut self) {
         self.hold.end();

@@ -22,8 +22,8 @@ pub enum BuildError<E> {
     Builder(#[source] E),
 }
 
-/// Builds the purged ones among `pages` in parts of `part` bytes, counted from the first page, and says how many bytes that were. With `keep`, they
-/// end pinned, else unpinned.
+/// Builds the purged ones among `pages` in parts of `part` bytes, counted from the first page, and says how many bytes that were. They end
+/// unpinned.
 ///
 /// The caller holds the pages, so that none of them goes, and has the claim to build them, so that nobody else does. While a page is
 /// built it stays PURGED: nobody takes it for built, nobody purges it, and if this process dies, it is as it was.
@@ -33,7 +33,6 @@ pub(crate) fn build_purged<E>(
     mapping: &Mapping,
     pages: Range<u64>,
     part: u64,
-    keep: bool,
     build: &mut dyn FnMut(&View<'_>) -> Result<(), BuildError<E>>,
 ) -> Result<u64, BuildError<E>> {
     let table = control.table();
@@ -54,21 +53,13 @@ pub(crate) fn build_purged<E>(
             let unfinished = Unfinished { inner, pages: part.clone() };
             build(&view)?;
             std::mem::forget(unfinished);
-            if keep {
-                table.pin(part, &mut wait)?;
-            } else {
-                table.accept(part, state::now(), &mut wait)?;
-            }
+            table.accept(part, state::now(), &mut wait)?;
             built += bytes.end - bytes.start;
         }
     }
     if pages.end - pages.start == table.pages {
         // There is nothing purged any more, and this says so to all who look.
-        if keep {
-            table.pin_all(&mut wait).map(drop)?
-        } else {
-            table.accept(pages, state::now(), &mut wait).map(drop)?
-        }
+        table.accept(pages, state::now(), &mut wait)?;
     }
     Ok(built)
 }

@@ -93,7 +93,7 @@ impl<E> Purgeable<E> {
         self.get_slowly()
     }
 
-    /// For the first time, when something is purged, or when nothing ever is.
+    /// For the first time, when something is purged, or when it is too small for that.
     #[cold]
     fn get_slowly(&self) -> Result<PurgeableGuard<'_>, BuildError<E>> {
         let inner = &self.region.inner;
@@ -102,14 +102,19 @@ impl<E> Purgeable<E> {
             None => inner.need_control("pin")?,
         };
         let mapping = inner.own_mapping(&self.region)?;
-        let hold = if self.is_kept() { None } else { Some(inner.hold(Some(control), self.all())?.for_use()) };
+        if self.is_kept() && control.area().load().is_all_pinned() {
+            return Ok(PurgeableGuard { hold: None, mapping, built_bytes: 0 });
+        }
+        let hold = inner.hold(Some(control), self.all())?.for_use();
         // Ends when the rest fails.
-        let mut guard = PurgeableGuard { hold, mapping, built_bytes: 0 };
+        let mut guard = PurgeableGuard { hold: Some(hold), mapping, built_bytes: 0 };
         if control.area().load().may_have_purged() {
             guard.built_bytes = self.build(control, mapping)?;
         }
-        if guard.hold.is_some() {
-            // In one word for all pages, which the next `get` finds at once.
+        // In one word for all pages, which the next `get` finds at once.
+        if self.is_kept() {
+            let _ = self.region.pin(..)?;
+        } else {
             control.table().unpin_all(state::now()).map_err(Error::from)?;
         }
         Ok(guard)
@@ -121,7 +126,7 @@ impl<E> Purgeable<E> {
         let _claim = inner.claim(BUILDING, self.patience)?;
         let pages = 0..control.layout().pages();
         let mut build = |part: &View<'_>| (self.builder)(part).map_err(BuildError::Builder);
-        build_purged(inner, control, mapping, pages, self.part, self.is_kept(), &mut build)
+        build_purged(inner, control, mapping, pages, self.part, &mut build)
     }
 
     /// Size in bytes.
@@ -161,7 +166,7 @@ impl<E> fmt::Debug for Purgeable<E> {
 /// The contents of a [`Purgeable`], as a [`Mapping`]. Nobody takes them away while this lives.
 #[must_use = "the contents may go when the guard is dropped"]
 pub struct PurgeableGuard<'a> {
-    /// None for what is never purged.
+    /// None for what is pinned for good.
     hold: Option<Hold<'a>>,
     mapping: &'a Mapping,
     built_bytes: u64,

@@ -86,7 +86,8 @@ impl PurgeableOptions {
     /// are not purged. All who open a region should build the same contents.
     ///
     /// # Errors
-    /// [`Error::ReadOnly`](crate::Error::ReadOnly) when the region came by a read-only descriptor: who only reads takes a [lease](Region::lease);
+    /// [`Error::ReadOnly`](crate::Error::ReadOnly) when the region came by a read-only descriptor: who only reads takes a [lease](Region::lease) on all
+    /// of it;
     /// [`Error::NotPurgeable`](crate::Error::NotPurgeable).
     pub fn open<E>(
         self,

@@ -166,7 +166,7 @@ impl Reclaimer {
         self.with(|state| state.thread.is_some())
     }
 
-    /// Takes every unpinned page of every watched region away.
+    /// Takes every unpinned page of every watched region away that nobody holds.
     ///
     /// Stands for `ASHMEM_PURGE_ALL_CACHES`, for this process's regions.
     pub fn purge_all(&self) -> Freed {

@@ -17,17 +17,10 @@ pub(crate) const BUILDING: u64 = 0;
 const PAUSES: (Duration, Duration) = (Duration::from_micros(20), Duration::from_millis(2));
 
 /// The right to do it. Ends with the process, too. In a forked child it means nothing.
-#[derive(Debug)]
 pub(crate) struct Claim<'a> {
     inner: &'a Inner,
     byte: u64,
     generation: u32,
-}
-
-impl std::fmt::Debug for Inner {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Inner").field("size", &self.size).finish_non_exhaustive()
-    }
 }
 
 impl Inner {

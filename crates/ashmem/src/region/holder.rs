@@ -55,7 +55,7 @@ impl Holder {
     /// The slot that this process counts its holds in, once it has one.
     #[inline]
     pub(crate) fn slot(&self) -> Option<usize> {
-        let word = self.slot.load(Ordering::Relaxed);
+        let word = self.slot.load(Ordering::Acquire);
         let number = word & NONE;
         (word >> 32 == u64::from(fork::generation()) && number != 0 && number != NONE)
             .then(|| number as usize - 1)
@@ -85,7 +85,7 @@ impl Holder {
         }
         if let Some(slot) = kept.slot {
             let word = u64::from(fork::generation()) << 32 | (slot as u64 + 1);
-            self.slot.store(word, Ordering::Relaxed);
+            self.slot.store(word, Ordering::Release);
         }
         Ok(kept.slot)
     }

@@ -46,6 +46,9 @@ impl Region {
     /// descriptor of a region that was unpinned before, the whole region and ranges up to 4 MiB take some nanoseconds; all other
     /// leases are read locks (`F_OFD_SETLK`, `fcntl(2)`), which take about a microsecond unless this process has leased the same range already.
     ///
+    /// Of what is [built again](crate::Purgeable) when a part of it is gone, lease the whole, or whole parts: the builder writes
+    /// all of a part, also pages of it that are leased.
+    ///
     /// A lease on purged pages keeps nothing, and their owner may build them again while it lives; drop it then and take another one.
     ///
     /// # Errors

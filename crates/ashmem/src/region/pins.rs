@@ -120,7 +120,7 @@ impl Region {
         Ok(())
     }
 
-    /// Whether all pages of a range are pinned.
+    /// Whether all pages of a range are pinned, or held by leases or guards: whether none of them can go now.
     ///
     /// Stands for `ASHMEM_GET_PIN_STATUS`.
     ///
@@ -152,7 +152,8 @@ impl Region {
         })
     }
 
-    /// Takes all unpinned pages of this region away now, and returns how many bytes that are.
+    /// Takes all unpinned pages of this region away now that nobody holds by a [lease](Region::lease) or a
+    /// [guard](Region::pin_guard), and returns how many bytes that are.
     ///
     /// # Errors
     /// [`Error::PurgeLocked`] when another process keeps the purge lock; [`Error::ReadOnly`] through a read-only

@@ -59,6 +59,11 @@ impl AreaWord {
         !self.is_dirty() && self.base() == States::UNPINNED
     }
 
+    /// Whether all pages are pinned, by the area word alone.
+    pub(crate) fn is_all_pinned(self) -> bool {
+        !self.may_have_purged() && !self.is_dirty() && self.base() == States::PINNED
+    }
+
     pub(crate) fn is_purging(self) -> bool {
         self.futex() & PURGING != 0
     }

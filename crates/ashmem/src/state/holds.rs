@@ -26,7 +26,8 @@ const ROW_USED: usize = 1;
 const LANES: u64 = 8;
 const ONES: u64 = 0x0101_0101_0101_0101;
 
-/// A page is not held more often than this through a row, so that no count runs into its neighbour's. A power of two.
+/// A page is not held more often than this through a row, so that no count runs into its neighbour's: that would take 192 threads
+/// which meet it full in the same moment. A power of two.
 const MOST: u64 = 64;
 
 /// The holds on one region. All words may have been written by anybody; the worst that comes of it is that pages stay that could

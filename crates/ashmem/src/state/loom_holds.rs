@@ -85,7 +85,12 @@ impl Region {
     /// As a guard: whether the contents are gone, which is told once.
     fn guard(&self, part: Part) -> bool {
         self.hold(part);
-        self.accept(part)
+        let told = self.accept(part);
+        match part {
+            Part::All => drop(self.table().unpin_all(3).expect("not corrupt")),
+            Part::Page(_) => self.table().unpin(self.pages(part), 3).expect("not corrupt"),
+        }
+        told
     }
 
     fn accept(&self, part: Part) -> bool {
@@ -94,13 +99,8 @@ impl Region {
 
     /// As the end of a guard.
     fn let_go(&self, part: Part) {
-        let table = self.table();
-        table.touch(self.pages(part), 3);
         self.release(part);
-        match part {
-            Part::All => drop(table.unpin_all(3).expect("not corrupt")),
-            Part::Page(_) => table.unpin(self.pages(part), 3).expect("not corrupt"),
-        }
+        self.table().touch(self.pages(part), 3);
     }
 
     fn pin_all(&self) -> bool {

@@ -11,6 +11,9 @@
 //!                      pin, which says "purged"
 //! ```
 //!
+//! Two more ways for who holds pages (rule 6): *accept*, PURGED → UNPINNED, which says "purged" as a pin does; and *lose*,
+//! UNPINNED or PURGING → PURGED without taking anything away.
+//!
 //! Two bits a page, sixteen pages and a generation in an atomic [`PageWord`]. One [`AreaWord`] says, for the whole
 //! region, the generation in force and the *base* state of every page whose word carries an older generation. Pinning
 //! or unpinning the whole region is one compare-and-swap of the area word: a new base and, if any page word was
@@ -29,6 +32,7 @@
 //!    holds the lock and finds pages in PURGING finishes the dead purger's work ([`Table::recover`]).
 //! 5. A pin that meets PURGING waits for the area word to change, or for the lock. All other operations are lock-free.
 //!
+//!    Accepting every page clears `any_purged`, too, on the same condition; losing some sets it before and after.
 //! 6. A purger that has claimed pages looks for [holds](Holds) on them, and releases those that are held. Who holds pages looks
 //!    at their states afterwards. So nothing goes that is held, whatever the states say about pins. Then the purger marks the area
 //!    (TAKING): should it die, its pages are there before that mark, and may be gone behind it.

@@ -143,12 +143,13 @@ impl Table<'_> {
         }
     }
 
-    /// Makes unpinned pages purged without taking anything away: their contents do not count any more.
+    /// Makes pages that are not pinned purged without taking anything away: their contents do not count any more. The caller holds
+    /// them, and has met no purge since: one that has claimed some of them will find them held, and leave them.
     pub(crate) fn lose(&self, pages: Range<u64>) -> Result<(), Corrupt> {
         // Twice, so that nobody who has looked at the pages in between takes the mark back.
         self.mark(AreaWord::some_lost);
         for (index, select) in self.select(pages) {
-            self.settle(index, |states| states.lose(states.unpinned().and(select)))?;
+            self.settle(index, |states| states.lose(states.unpinned().or(states.purging()).and(select)))?;
         }
         self.mark(AreaWord::some_lost);
         Ok(())
