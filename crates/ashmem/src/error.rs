@@ -163,9 +163,23 @@ pub enum Error {
         /// Length of the entry in bytes.
         len: u64,
     },
-    /// Somebody has been building the same contents for too long: its process is stopped, or takes longer than the
-    /// patience that was asked for.
-    #[error("build: somebody else has been at it for {seconds} s")]
+    /// A cache's entry is to make way for another one of the same key, and somebody uses it.
+    #[error("cache: the entry of {len} bytes is in use")]
+    EntryInUse {
+        /// Length of the entry that is there, in bytes.
+        len: u64,
+    },
+    /// The budget of a cache is smaller than its index.
+    #[error("cache: a budget of {budget} bytes, but its index has {index} bytes")]
+    BudgetTooSmall {
+        /// The refused budget in bytes.
+        budget: u64,
+        /// Size of the index in bytes.
+        index: u64,
+    },
+    /// Somebody has been building the same contents, or changing the same cache or memory file, for too long: its process is stopped,
+    /// or takes longer than the patience that was asked for.
+    #[error("somebody else has been building the same for {seconds} s")]
     BuildStuck {
         /// How long this thread waited.
         seconds: u64,
@@ -257,6 +271,8 @@ impl Error {
             Error::ReadOnly { .. } => libc::EACCES,
             Error::PurgeStuck { .. } | Error::BuildStuck { .. } => libc::ETIMEDOUT,
             Error::CacheFull { .. } => libc::ENOSPC,
+            Error::EntryInUse { .. } => libc::EBUSY,
+            Error::BudgetTooSmall { .. } => libc::EINVAL,
             Error::BuildReentered => libc::EDEADLK,
             Error::PurgeLocked { .. } | Error::RingEndTaken { .. } => libc::EBUSY,
             Error::RingPeerGone { .. } => libc::EPIPE,

@@ -5,6 +5,7 @@
 //! ([`crate::sys::fork`]), so no child keeps the description, and with it the lock, alive.
 
 use std::ops::Range;
+use std::os::fd::AsFd;
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -16,10 +17,10 @@ use crate::control::Control;
 use crate::page::page_size;
 use crate::presence::Presence;
 use crate::reclaim::Freed;
-use crate::region::Inner;
-use crate::state::{CHUNK_PAGES, Corrupt, Fault, Select};
+use crate::region::{Inner, claims};
+use crate::state::{CHUNK_PAGES, Corrupt, Fault, PAGES_PER_WORD, Select, runs};
 use crate::sys::fork::{self, Section};
-use crate::sys::lock::{Handle, Kind};
+use crate::sys::lock::{self, Handle, Kind};
 use crate::sys::memfd;
 use crate::{Error, Result, held};
 
@@ -170,6 +171,41 @@ pub(crate) fn purge(
         next = end;
     }
     Ok(())
+}
+
+/// Gives back the memory that is in purged pages, and returns how many bytes that were: whoever built them failed to the point of dying.
+/// Does nothing while somebody builds something in the region.
+pub(crate) fn sweep(region: &Inner, control: &Control) -> u64 {
+    if !control.is_writable() || !control.area().load().may_have_purged() {
+        return 0;
+    }
+    let _section = fork::section();
+    // The lock ends with this description.
+    let Ok(file) = memfd::reopen(region.fd(), true) else { return 0 };
+    let claims = claims(control.layout());
+    if lock::try_set(file.as_fd(), Kind::Write, claims.start, claims.end) != Ok(true) {
+        return 0;
+    }
+    let page = page_size();
+    let table = control.table();
+    let mut left: Vec<Range<u64>> = Vec::new();
+    let looked = memfd::each_extent(file.as_fd(), 0, control.layout().control_start(), |extent| {
+        let pages = extent.start / page..extent.end.div_ceil(page);
+        let base = pages.start / PAGES_PER_WORD * PAGES_PER_WORD;
+        let purged: Vec<Select> = table
+            .select(pages)
+            .map(|(index, select)| {
+                let states = table.read_word(index).map(|(_, _, states)| states.purged().and(select));
+                states.unwrap_or(Select::NONE)
+            })
+            .collect();
+        left.extend(runs(&purged).map(|run| base + run.start..base + run.end));
+    });
+    if looked.is_err() {
+        return 0;
+    }
+    let punch = |run: &Range<u64>| memfd::punch(file.as_fd(), run.start * page, (run.end - run.start) * page);
+    left.iter().filter(|run| punch(run).is_ok()).map(|run| (run.end - run.start) * page).sum()
 }
 
 /// Finishes the work of a purger that died, if nobody else holds the purge lock. True when the lock was free. Only when `thorough` it

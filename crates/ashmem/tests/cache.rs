@@ -140,8 +140,8 @@ fn the_oldest_make_way_for_the_budget() {
 /// The index counts, and what an insert is the first to write of it.
 #[test]
 fn the_index_grows_within_the_budget() {
-    let budget =
-        options().create("cache", page_size()).unwrap().stats().unwrap().resident_bytes + 60 * page_size();
+    let index = options().entries(500).create("cache", 1000 * page_size()).unwrap().region().size();
+    let budget = index - 1000 * page_size() + 20 * page_size();
     let cache = options().entries(500).budget(budget).create("cache", 1000 * page_size()).unwrap();
     let (mut held, mut refused) = (Vec::new(), 0);
     for number in 0.. {
@@ -207,6 +207,47 @@ fn more_entries_than_the_table_has() {
     assert!(stats.entries <= 16);
 }
 
+/// Old entries lie everywhere; a large one needs pages that lie together, and takes no more of them than that.
+#[test]
+fn a_large_entry_takes_the_oldest_place() {
+    let cache = options().entries(600).create("cache", 600 * page_size()).unwrap();
+    let one = |number: u64| cache.get_or_build(&key(number), 1, write_number(number)).unwrap().is_built();
+    for number in 0..600 {
+        assert!(one(number));
+    }
+    for number in (0..600).filter(|number| number % 7 == 3) {
+        assert!(!one(number));
+    }
+    let held = cache.get(&key(5)).unwrap().hit().unwrap();
+    let before = cache.stats().unwrap();
+    assert!(cache.get_or_build(b"large", 60 * page_size(), write_number(1)).unwrap().is_built());
+    let after = cache.stats().unwrap();
+    let gone = after.evicted - before.evicted;
+    assert!((40..=61).contains(&gone), "{gone} entries gone");
+    assert!(has_number(&held, 5));
+}
+
+#[test]
+fn an_entry_larger_than_half_the_budget_is_built_again() {
+    let budget = 100 * page_size();
+    let cache = options().entries(8).budget(budget).create("cache", 1000 * page_size()).unwrap();
+    let index = cache.region().size() - 1000 * page_size();
+    let len = (80 * page_size()).min(budget - index);
+    drop(cache.get_or_build(b"large", len, write_number(1)).unwrap());
+    // A reader of a part comes in between.
+    let reader = Region::from_fd_with(cache.region().share_read_only().unwrap(), quiet()).unwrap();
+    let lease = reader.lease(index..index + 60 * page_size()).unwrap();
+    assert!(cache.region().purge().unwrap() > 0);
+    drop(lease);
+    let again = cache.get_or_build(b"large", len, write_number(1)).unwrap();
+    assert!(again.is_built() && has_number(&again, 1));
+    assert!(cache.stats().unwrap().resident_bytes <= budget);
+    assert!(matches!(
+        options().entries(1000).budget(budget).create("cache", 1000 * page_size()),
+        Err(Error::BudgetTooSmall { .. })
+    ));
+}
+
 #[test]
 fn another_length_replaces_and_removing_removes() {
     let cache = options().create("cache", 1000 * page_size()).unwrap();
@@ -215,7 +256,7 @@ fn another_length_replaces_and_removing_removes() {
         assert!(entry.is_built() && has_number(&entry, len) && entry.len() == len);
         assert!(!cache.remove(b"key").unwrap(), "it is in use");
         let refused = cache.get_or_build(b"key", len + 1, write_number(0));
-        assert!(matches!(refused, Err(BuildError::Region(Error::CacheFull { .. }))));
+        assert!(matches!(refused, Err(BuildError::Region(Error::EntryInUse { len: there })) if there == len));
     }
     assert!(cache.remove(b"key").unwrap());
     assert!(!cache.remove(b"key").unwrap());

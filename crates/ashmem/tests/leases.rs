@@ -282,3 +282,23 @@ fn frozen_after_guards() {
     drop(region.pin_guard(..).expect("pinned"));
     assert_eq!(region.freeze().expect("nothing is in the way").len() as u64, 4 * page_size());
 }
+
+/// Regions that somebody leases are passed over, however many old pieces they are in.
+#[test]
+fn a_lease_on_the_oldest_does_not_stop_the_reclaimer() {
+    let reclaimer = Reclaimer::builder().without_thread().build();
+    let options = Region::options().reclaimer(&reclaimer);
+    let pieces = options.create("pieces", 40_000 * page_size()).expect("a region");
+    for piece in 0..20_000 {
+        pieces.unpin(bytes(2 * piece..2 * piece + 1)).expect("unpinned");
+    }
+    let young = options.create("young", 100 * page_size()).expect("a region");
+    young.map().expect("mapped").fill(0, young.size(), 1).expect("written");
+    young.unpin(..).expect("unpinned");
+    let reader = reader(&pieces);
+    let lease = reader.lease(..).expect("leased");
+    assert_eq!(reclaimer.purge_all().pages, 100);
+    assert_eq!(present(&young), []);
+    drop(lease);
+    assert_eq!(reclaimer.purge_all().pages, 20_000);
+}

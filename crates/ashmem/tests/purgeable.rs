@@ -282,12 +282,18 @@ fn worker() {
         [contents, desk.into()].map(|fd| Region::from_fd_with(fd, quiet()).expect("a region"));
     let desk = Arc::new(desk.map().unwrap());
     let notes = desk.clone();
+    let stops = role == "stop";
     let build = move |all: &View<'_>| {
         let word = |at| notes.atomic_u64(at).unwrap();
         all.fill(0, all.len(), 0xee)?;
         numbers(all)?;
         // At the last moment at which the build can still be in vain.
         word(BUILDS).fetch_add(1, Ordering::SeqCst);
+        if stops {
+            loop {
+                std::thread::park();
+            }
+        }
         Ok::<(), Error>(())
     };
     let numbered = options().open(contents, build).unwrap();
@@ -322,6 +328,25 @@ fn processes_build_once() {
     let (builds, purges) = (note.load_u64(BUILDS).unwrap(), note.load_u64(PURGES).unwrap());
     assert!(builds == purges || builds == purges + 1, "{builds} builds and {purges} purges");
     assert!(purges > 10, "{purges} purges");
+    assert!(is_numbered(&numbered.get().unwrap()));
+}
+
+/// What a builder leaves in memory who dies is given back, too.
+#[test]
+fn memory_of_a_dead_builder_is_freed() {
+    let numbered = options().create("half", 100 * page_size(), numbers).unwrap();
+    let region = numbered.region();
+    let desk = Region::create("desk", page_size()).unwrap();
+    let stopped = Worker::start(region, &desk, "stop");
+    while desk.map().unwrap().load_u64(BUILDS).unwrap() == 0 {
+        std::thread::yield_now();
+    }
+    assert_eq!(region.resident().unwrap(), 100 * page_size());
+    assert_eq!(region.purge().unwrap(), 0, "it is being built");
+    assert_eq!(region.resident().unwrap(), 100 * page_size());
+    drop(stopped);
+    region.purge().unwrap();
+    assert_eq!(region.resident().unwrap(), 0);
     assert!(is_numbered(&numbered.get().unwrap()));
 }
 

@@ -119,6 +119,11 @@ impl Geometry {
         self.sets as usize * WAYS
     }
 
+    /// The end of the header and the hashes, in bytes.
+    pub(super) fn hashes_end(self) -> u64 {
+        ((HEADER_WORDS + self.records()) * size_of::<AtomicU64>()) as u64
+    }
+
     /// Words of the index.
     #[inline]
     pub(super) fn words(self) -> u64 {

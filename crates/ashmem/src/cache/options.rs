@@ -1,10 +1,12 @@
 //! How a cache is made or opened.
 
 use std::ffi::OsStr;
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use super::{Cache, Geometry};
 use crate::page::page_size;
+use crate::sys::memfd;
 use crate::{Error, Region, RegionOptions, Result};
 
 /// Bytes of data for each entry, where nothing else is said.
@@ -51,7 +53,7 @@ impl CacheOptions {
     }
 
     /// At most this many bytes of memory, also when there is plenty: before an entry is built, the oldest ones go until there is room for it.
-    /// Counts what is in memory, the index too. Every process that opens the cache should name the same budget.
+    /// Counts what is in memory, the index too (about half a kilobyte for an entry). Every process that opens the cache should name the same budget.
     pub fn budget(mut self, bytes: u64) -> CacheOptions {
         self.budget = Some(bytes);
         self
@@ -73,7 +75,8 @@ impl CacheOptions {
     /// entries are built. So it may be much more than the budget, and should be where entries differ much in size.
     ///
     /// # Errors
-    /// As [`Region::create`] and [`Region::map`]; [`Error::InvalidSize`] for a capacity of 0, or more than a region can have.
+    /// As [`Region::create`] and [`Region::map`]; [`Error::InvalidSize`] for a capacity of 0, or more than a region can have;
+    /// [`Error::BudgetTooSmall`].
     pub fn create(self, name: impl AsRef<OsStr>, capacity: u64) -> Result<Cache> {
         let entries = self.entries.unwrap_or_else(|| capacity.div_ceil(ENTRY));
         let geometry = Geometry::new(capacity, entries)?;
@@ -88,13 +91,22 @@ impl CacheOptions {
     /// Opens a cache that another process has made and handed over: `cache.region()` there, [`Region::from_fd`] here.
     ///
     /// # Errors
-    /// [`Error::NotACache`]; [`Error::ReadOnly`] when it came by a read-only descriptor; as [`Region::map`].
+    /// [`Error::NotACache`]; [`Error::BudgetTooSmall`]; [`Error::ReadOnly`] when it came by a read-only descriptor; as [`Region::map`].
     pub fn open(self, region: Region) -> Result<Cache> {
         region.inner.need_control("open cache").map_err(|error| match error {
             Error::NotPurgeable { .. } => Error::NotACache { reason: "it is not purgeable" },
             error => error,
         })?;
         let geometry = Geometry::read(region.inner.own_mapping(&region)?)?;
+        if let Some(budget) = self.budget {
+            let index = geometry.data().start * page_size();
+            if budget <= index {
+                return Err(Error::BudgetTooSmall { budget, index });
+            }
+            // Lookups allocate them one by one, and never ask for room.
+            memfd::populate(region.as_fd(), 0, geometry.hashes_end())
+                .map_err(Error::system("allocate cache index"))?;
+        }
         Ok(Cache { region, geometry, budget: self.budget, patience: self.patience })
     }
 }

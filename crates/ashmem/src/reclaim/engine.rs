@@ -1,6 +1,6 @@
 //! What a reclaimer does: the list of regions, one look at them, and the purges that follow.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{Ordering, fence};
@@ -127,9 +127,9 @@ impl Shared {
             }
             wanted = wanted.max(self.excess(&policy, &regions, &scan));
             if wanted > 0 {
-                let freed = self.take(&regions, &scan, wanted);
+                let freed = self.reclaim(&regions, scan, wanted);
                 // Whoever uses up memory may be faster than one round.
-                next = if freed.pages > 0 { Duration::from_millis(1) } else { next.max(BACK_OFF) };
+                next = if freed.bytes > 0 { Duration::from_millis(1) } else { next.max(BACK_OFF) };
             } else if policy.budget.is_some() {
                 // Counting what is in memory may take a while; at most a twentieth of the time goes into it.
                 let spent = self.clock.now().saturating_sub(started);
@@ -190,18 +190,34 @@ impl Shared {
         excess
     }
 
-    /// Purges the oldest of some regions until `bytes` are free or nothing is left.
-    pub(super) fn reclaim(&self, regions: &[Arc<Inner>], bytes: u64) -> Freed {
+    /// Purges the oldest of some regions until `bytes` are free or nothing is left. `scan` is what was found there a moment ago.
+    pub(super) fn reclaim(&self, regions: &[Arc<Inner>], scan: Scan, bytes: u64) -> Freed {
         let mut freed = Freed::default();
+        let (mut left, mut scan) = (regions.to_vec(), scan);
         loop {
-            let scan = victims::scan(regions);
-            let step = self.take(regions, &scan, bytes - freed.bytes);
+            let step = self.take(&left, &scan, bytes - freed.bytes);
             freed.pages += step.pages;
             freed.bytes = freed.bytes.saturating_add(step.bytes);
-            if freed.bytes >= bytes || !scan.truncated || step.pages == 0 {
-                return freed;
+            if freed.bytes >= bytes || !scan.truncated {
+                break;
             }
+            if step.pages == 0 {
+                // The oldest are held, or cannot be purged: it is the turn of the others.
+                let vain: HashSet<usize> = scan.oldest.iter().map(|victim| victim.region).collect();
+                let mut place = 0..;
+                left.retain(|_| place.next().is_none_or(|place| !vain.contains(&place)));
+            }
+            scan = victims::scan(&left);
         }
+        for inner in regions {
+            if freed.bytes >= bytes {
+                break;
+            }
+            let swept = inner.known_control().map_or(0, |control| purger::sweep(inner, control));
+            freed.bytes = freed.bytes.saturating_add(swept);
+            add(&self.counters.freed_bytes, swept);
+        }
+        freed
     }
 
     /// Purges the scan's victims in order until `bytes` are free.

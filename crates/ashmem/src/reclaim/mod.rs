@@ -176,13 +176,15 @@ impl Reclaimer {
     /// Takes unpinned pages away, oldest unpin first, until `bytes` of memory are free or nothing is left. Pages that
     /// were unpinned by one call go together.
     pub fn reclaim(&self, bytes: u64) -> Freed {
-        self.shared.reclaim(&self.shared.regions(), bytes)
+        let regions = self.shared.regions();
+        self.shared.reclaim(&regions, victims::scan(&regions), bytes)
     }
 
     /// As [`reclaim`](Self::reclaim), from one region that need not be watched.
     pub(crate) fn reclaim_from(inner: &Arc<Inner>, bytes: u64) -> Freed {
         let reclaimer = inner.reclaimer.as_ref().unwrap_or_else(|| Reclaimer::global());
-        reclaimer.shared.reclaim(std::slice::from_ref(inner), bytes)
+        let regions = std::slice::from_ref(inner);
+        reclaimer.shared.reclaim(regions, victims::scan(regions), bytes)
     }
 
     /// One turn of what the thread does: looks at the regions and at the pressure, and reclaims what is called for. Returns when

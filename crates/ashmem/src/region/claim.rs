@@ -1,11 +1,13 @@
 //! Claims: something that only one thread of one process may do at a time.
 
+use std::ops::Range;
 use std::os::fd::BorrowedFd;
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
 use super::Inner;
 use super::holder::CLAIM_BYTES;
+use crate::control::Layout;
 use crate::sys::fork;
 use crate::sys::lock::{self, Kind};
 use crate::{Error, Result};
@@ -13,8 +15,17 @@ use crate::{Error, Result};
 /// The number of the claim that whoever makes a region's contents anew has.
 pub(crate) const BUILDING: u64 = 0;
 
+/// As many claims as a region may have.
+const CLAIMS: u64 = 1 << 40;
+
 /// The shortest and the longest pause between two tries.
 const PAUSES: (Duration, Duration) = (Duration::from_micros(20), Duration::from_millis(2));
+
+/// The bytes that stand for claims, in a file of this layout. They need not exist.
+pub(crate) fn claims(layout: Layout) -> Range<u64> {
+    let start = layout.control_start() + CLAIM_BYTES;
+    start..start + CLAIMS
+}
 
 /// The right to do it. Ends with the process, too. In a forked child it means nothing.
 pub(crate) struct Claim<'a> {
@@ -45,7 +56,7 @@ impl Inner {
 
     /// Claims number `number`, unless somebody else has it.
     pub(crate) fn try_claim(&self, number: u64) -> Result<Option<Claim<'_>>> {
-        let byte = self.layout().control_start() + CLAIM_BYTES + number;
+        let byte = claims(self.layout()).start + number;
         let section = fork::section();
         let mut kept = self.holder.kept(&section);
         let me: ThreadId = std::thread::current().id();

@@ -25,7 +25,7 @@ pub use lease::Lease;
 pub use options::RegionOptions;
 pub use pins::{Contents, PinStatus, Stats};
 
-pub(crate) use claim::BUILDING;
+pub(crate) use claim::{BUILDING, claims};
 pub(crate) use hold::{Hold, OwnedHold};
 pub(crate) use holder::live_slots;
 
@@ -294,12 +294,14 @@ impl Inner {
     }
 
     pub(crate) fn resident(&self) -> Result<u64> {
+        // First: what is allocated for the control block meanwhile must not count as data.
+        let allocated = self.status()?.allocated;
         // Without `/proc` it counts as if all of a small block were there.
         let control = self.control()?.map_or(0, |control| {
             let length = control.layout().control_len();
             Presence::of(self, control).bytes().unwrap_or(page_size().min(length))
         });
-        let data = self.status()?.allocated.saturating_sub(control);
+        let data = allocated.saturating_sub(control);
         Ok(data.min(page_align(self.size)))
     }
 

@@ -163,6 +163,7 @@ impl Region {
         let pages = 0..control.layout().pages();
         let mut freed = Freed::default();
         purger::purge(&self.inner, control, pages, u64::MAX, &|_| true, purger::LOCK_PATIENCE, &mut freed)?;
+        purger::sweep(&self.inner, control);
         Ok(freed.pages * page_size())
     }
 }

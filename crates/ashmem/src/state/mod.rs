@@ -61,7 +61,7 @@ mod model_tests;
 
 pub(crate) use area::{Area, AreaWord};
 pub(crate) use holds::{HEAD_WORDS, Holds, SLOTS, row_words};
-pub(crate) use purge::{CHUNK_PAGES, Fault};
+pub(crate) use purge::{CHUNK_PAGES, Fault, runs};
 #[cfg(not(loom))]
 pub(crate) use stamp::now;
 pub(crate) use table::{Corrupt, Counts, Span, Table, Walked, slot, slots, word_at};
