@@ -121,10 +121,9 @@ type Produce = dyn FnMut(&Link, u8) + Send;
 fn producer(way: Way, link: &Link) -> Box<Produce> {
     match way {
         Way::Pool | Way::HugePool => {
-            let pool = Pool::new();
-            if matches!(way, Way::HugePool) {
-                pool.use_huge_pages();
-            }
+            let options = Pool::options();
+            let huge_pages = matches!(way, Way::HugePool);
+            let pool = if huge_pages { options.huge_pages() } else { options }.build();
             Box::new(move |link, value| produce_pooled(&pool, link, value))
         }
         Way::Bare => {

@@ -141,10 +141,8 @@ struct Pooled {
 
 impl Pooled {
     fn start(cpu: usize, huge_pages: bool) -> Pooled {
-        let pool = Pool::new();
-        if huge_pages {
-            pool.use_huge_pages();
-        }
+        let options = Pool::options();
+        let pool = if huge_pages { options.huge_pages() } else { options }.build();
         let (ours, theirs) = ok(UnixStream::pair());
         let consumer = spawn_consumer(cpu, &["pool"], Stdio::from(OwnedFd::from(theirs)));
         Pooled { pool, link: Some(Link::new(ours)), consumer }

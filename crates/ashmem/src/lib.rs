@@ -72,7 +72,7 @@ pub use self::{
     mapping::{MapOptions, Mapping, MappingCursor, TypedView, View},
     memory_file::{MemoryFile, MemoryInputStream, MemoryOutputStream},
     page::{PageRange, page_size},
-    pool::{Buffer, Import, Imports, Pool},
+    pool::{Buffer, Import, Imports, Pool, PoolOptions},
     protection::Protection,
     purgeable::{BuildError, Purgeable, PurgeableGuard, PurgeableOptions},
     reclaim::pressure,

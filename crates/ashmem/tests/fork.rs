@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use ashmem::pressure::ManualPressure;
-use ashmem::{Contents, Error, Mapping, MemoryFile, PinStatus, Policy, Reclaimer, Region, page_size};
+use ashmem::{Contents, Error, Mapping, MemoryFile, PinStatus, Policy, Pool, Reclaimer, Region, page_size};
 
 /// How often something that should take milliseconds is looked at, a millisecond apart, until that is a failure. (Counted, as
 /// the clock goes on while a virtual machine stands still.)
@@ -227,6 +227,56 @@ fn accesses_of_the_parent_hold_nothing_in_the_child() {
         ends
     });
     assert_eq!(ends, vec![Ok((0, [true, true], true)); 20]);
+}
+
+#[test]
+fn the_buffers_of_a_pool_stay_the_parents() {
+    let reclaimer = idle();
+    let pool = Pool::options().region(Region::options().reclaimer(&reclaimer)).build();
+    let buffers = [1, 2, 3].map(|value| {
+        let buffer = pool.take(size()).expect("a buffer");
+        buffer.fill(0, size(), value).expect("inside");
+        buffer
+    });
+    let [idle_id, dropped_id, kept_id] = buffers.each_ref().map(|buffer| buffer.region().file_id().ok());
+    let [unused, dropped, kept] = buffers;
+    drop(unused);
+    let dropped = std::cell::Cell::new(Some(dropped));
+    let child = Child::fork(|| {
+        require(1, pool.idle() == 0);
+        let Ok(own) = pool.take(size()) else { return 2 };
+        let own_id = own.region().file_id().ok();
+        require(3, !own.is_warm() && ![idle_id, dropped_id, kept_id].contains(&own_id));
+        require(4, own.fill(0, size(), 9).is_ok());
+        drop(dropped.take());
+        require(5, pool.idle() == 0);
+        require(6, kept.read_vec(size() - 1, 1).is_ok_and(|bytes| bytes == [3]));
+        // Its own it gives back and takes again.
+        drop(own);
+        require(7, pool.idle() == 1);
+        require(8, pool.take(size()).is_ok_and(|own| own.is_warm() && own.region().file_id().ok() == own_id));
+        let grandchild = Child::fork(|| {
+            require(21, pool.idle() == 0);
+            i32::from(!pool.take(size()).is_ok_and(|own| own.region().file_id().ok() != own_id))
+        });
+        let code = grandchild.wait().unwrap_or(9);
+        require(code, code == 0);
+        i32::from(pool.idle() != 1) * 10
+    });
+    assert_eq!(child.wait(), Ok(0));
+    assert_eq!(pool.idle(), 1);
+    let again = pool.take(size()).expect("a buffer");
+    assert!(again.is_warm());
+    assert_eq!(again.region().file_id().ok(), idle_id);
+    assert_eq!(again.read_vec(0, size()).expect("inside"), vec![1; size() as usize]);
+    let dropped = dropped.take().expect("not taken in this process");
+    assert_eq!(reclaimer.purge_all().bytes, 0);
+    for (buffer, value) in [(&again, 1), (&dropped, 2), (&kept, 3)] {
+        assert_eq!(buffer.region().purge().expect("purged"), 0, "it is pinned");
+        assert_eq!(buffer.read_vec(0, size()).expect("inside"), vec![value; size() as usize]);
+    }
+    drop(dropped);
+    assert_eq!(reclaimer.purge_all().bytes, size(), "the parent gives back what it has");
 }
 
 #[test]

@@ -55,26 +55,29 @@ impl Imports {
         if !status.is_memfd().map_err(Error::system("look at descriptor"))? {
             return Err(Error::NotARegion { reason: "the descriptor is not a memfd" });
         }
-        // A kept region keeps its inode from being used again.
-        let known = self.with_kept(|kept| {
-            let place = kept.iter().position(|(inode, _)| *inode == status.inode)?;
-            let import = kept.remove(place);
-            let found = import.1.clone();
-            kept.push(import);
-            Some(found)
-        });
-        if let Some(import) = known {
-            return Ok(import);
+        if let Some(known) = self.with_kept(|kept| find(kept, status.inode)) {
+            return Ok(known);
         }
         let region = Region::from_fd(fd)?;
         let mapping = MapOptions::new().read_only().aligned().map(&region)?;
         let import = Import { shared: Arc::new((region, mapping)) };
-        let surplus = self.with_kept(|kept| {
+        let (kept, surplus) = self.with_kept(|kept| {
+            // Another thread may have opened it meanwhile.
+            if let Some(known) = find(kept, status.inode) {
+                return (known, None);
+            }
             kept.push((status.inode, import.clone()));
-            (kept.len() > self.most).then(|| kept.remove(0))
+            (import.clone(), (kept.len() > self.most).then(|| kept.remove(0)))
         });
-        drop(surplus);
-        Ok(import)
+        // Unmapping takes a while; others need not wait for it.
+        drop((import, surplus));
+        Ok(kept)
+    }
+
+    /// Lets go of the regions that are kept. An [`Import`] in use stays as it is.
+    pub fn clear(&self) {
+        let kept = self.with_kept(std::mem::take);
+        drop(kept);
     }
 
     /// How many regions are kept.
@@ -94,6 +97,13 @@ impl Imports {
         let _section = fork::section();
         action(&mut self.kept.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// Finds the region with this inode, which now is the one that arrived last. (A kept region keeps its inode from being used again.)
+fn find(kept: &mut Vec<(u64, Import)>, inode: u64) -> Option<Import> {
+    let place = kept.iter().position(|(known, _)| *known == inode)?;
+    kept[place..].rotate_left(1);
+    kept.last().map(|(_, import)| import.clone())
 }
 
 impl fmt::Debug for Imports {
@@ -148,6 +158,31 @@ mod tests {
         assert_eq!(imports.len(), 2);
         assert_eq!(imports.open(again(&regions[0])).unwrap().as_ptr(), address, "not the oldest");
         assert!(!imports.is_empty());
+        imports.clear();
+        assert!(imports.is_empty());
+        assert_eq!(first.read_vec(0, 4).unwrap(), b"seen", "in use");
+        assert_ne!(imports.open(again(&regions[0])).unwrap().as_ptr(), address);
+    }
+
+    #[test]
+    fn threads_that_open_a_region_at_the_same_time_get_one_mapping() {
+        const THREADS: usize = 4;
+        let (imports, start) = (Imports::new(8), std::sync::Barrier::new(THREADS));
+        for round in 0..200 {
+            let region = Region::create("import", 8192).unwrap();
+            let opened: Vec<Import> = std::thread::scope(|scope| {
+                let open = || {
+                    let fd = again(&region);
+                    start.wait();
+                    imports.open(fd).unwrap()
+                };
+                let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(open)).collect();
+                threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+            });
+            assert!(opened.iter().all(|import| import.as_ptr() == opened[0].as_ptr()), "round {round}");
+            assert_eq!(imports.len(), 1, "round {round}");
+            imports.clear();
+        }
     }
 
     #[test]

@@ -1,20 +1,17 @@
 //! Regions that are used again: for streams of large buffers.
 
 mod imports;
+mod options;
 
-use std::collections::HashMap;
 use std::fmt;
 use std::ops::Deref;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 pub use imports::{Import, Imports};
+pub use options::PoolOptions;
 
 use crate::sys::fork;
-use crate::{Contents, MapOptions, Mapping, Region, RegionOptions, Result};
-
-/// Regions of one size that are kept for the next who wants one.
-const IDLE: usize = 16;
+use crate::{Contents, MapOptions, Mapping, Region, Result};
 
 /// Times that a buffer comes back warm before it pays to move it into huge pages.
 const SETTLED: u32 = 2;
@@ -27,7 +24,8 @@ const SETTLED: u32 = 2;
 ///
 /// A receiver in another process keeps its mappings of the same regions in an [`Imports`].
 ///
-/// Clones share the buffers. Cheap to clone; usable from any thread.
+/// Clones share the buffers. Cheap to clone; usable from any thread. A child of `fork(2)` starts with none: those of its parent stay the
+/// parent's.
 ///
 /// # Examples
 /// ```
@@ -47,12 +45,17 @@ pub struct Pool {
 }
 
 struct Shared {
-    name: String,
-    options: RegionOptions,
-    most_idle: usize,
-    huge_pages: AtomicBool,
-    /// By size, the one that was given back last at the end.
-    idle: Mutex<HashMap<u64, Vec<Mapped>>>,
+    options: PoolOptions,
+    idle: Mutex<Idle>,
+}
+
+/// The buffers that nobody has.
+#[derive(Default)]
+struct Idle {
+    /// Of the process that they are for, by [`fork::generation`].
+    generation: u32,
+    /// The one that was given back last at the end.
+    buffers: Vec<Mapped>,
 }
 
 struct Mapped {
@@ -69,36 +72,15 @@ impl Default for Pool {
 }
 
 impl Pool {
-    /// A pool that keeps at most 16 idle buffers of each size.
+    /// A pool that keeps at most 16 idle buffers.
     #[must_use]
     pub fn new() -> Pool {
-        Pool::with_options("pool", RegionOptions::new(), IDLE)
+        Pool::options().build()
     }
 
-    /// A pool of regions with this name and these options that keeps at most `most_idle` idle buffers of each size. Each one costs a
-    /// descriptor, also when its memory is gone.
-    #[must_use]
-    pub fn with_options(name: &str, options: RegionOptions, most_idle: usize) -> Pool {
-        // The descriptor of a buffer may be handed on before it is unpinned for the first time.
-        let options = options.purgeable();
-        Pool {
-            shared: Arc::new(Shared {
-                name: name.to_owned(),
-                options,
-                most_idle,
-                huge_pages: AtomicBool::new(false),
-                idle: Mutex::default(),
-            }),
-        }
-    }
-
-    /// From now on, moves each buffer of 2 MiB or more into huge pages when it is taken for the third time with its pages still there
-    /// (`MADV_COLLAPSE` of `madvise(2)`, Linux 6.1 or newer; elsewhere nothing happens).
-    ///
-    /// That one [`take`](Pool::take) needs some milliseconds for every 10 MiB; all later uses are faster, in the receivers, too. Off
-    /// unless asked for, because it does not ask the machine's setting for huge pages (`shmem_enabled`).
-    pub fn use_huge_pages(&self) {
-        self.shared.huge_pages.store(true, Ordering::Relaxed);
+    /// Options for making a pool: how many buffers it keeps, how its regions are made, huge pages.
+    pub fn options() -> PoolOptions {
+        PoolOptions::new()
     }
 
     /// A pinned buffer of `size` bytes. What is in it is whatever was there when a buffer was last given back, or zeros, page by page.
@@ -106,24 +88,29 @@ impl Pool {
     /// # Errors
     /// As [`Region::create`] and [`Region::map`]; as [`Region::pin`].
     pub fn take(&self, size: u64) -> Result<Buffer> {
-        let idle = self.shared.with_idle(|idle| idle.get_mut(&size).and_then(Vec::pop));
+        let idle = self.shared.with_idle(|idle| {
+            let place = idle.iter().rposition(|mapped| mapped.mapping.len() == size)?;
+            Some(idle.remove(place))
+        });
+        let options = &self.shared.options;
         let (mapped, is_warm) = match idle {
             Some(mut mapped) => {
                 let is_warm = mapped.region.pin(..)? == Contents::Intact;
                 mapped.warm = if is_warm { mapped.warm.saturating_add(1) } else { 0 };
-                if mapped.warm == SETTLED && self.shared.huge_pages.load(Ordering::Relaxed) {
+                if mapped.warm == SETTLED && options.huge_pages {
                     // It is as good as before where that fails.
                     let _ = mapped.mapping.collapse();
                 }
                 (mapped, is_warm)
             }
             None => {
-                let region = self.shared.options.create(&self.shared.name, size)?;
+                let region = options.region.create(&options.name, size)?;
                 let mapping = MapOptions::new().aligned().map(&region)?;
                 (Mapped { region, mapping, warm: 0 }, false)
             }
         };
-        Ok(Buffer { mapped: Some(mapped), pool: self.shared.clone(), is_warm })
+        let generation = fork::generation();
+        Ok(Buffer { mapped: Some(mapped), pool: self.shared.clone(), generation, is_warm })
     }
 
     /// Frees the buffers that nobody has.
@@ -136,23 +123,33 @@ impl Pool {
     /// How many buffers wait to be used again.
     #[must_use]
     pub fn idle(&self) -> usize {
-        self.shared.with_idle(|idle| idle.values().map(Vec::len).sum())
+        self.shared.with_idle(|idle| idle.len())
     }
 }
 
 impl Shared {
-    fn with_idle<T>(&self, action: impl FnOnce(&mut HashMap<u64, Vec<Mapped>>) -> T) -> T {
-        // A child of fork must not find it locked.
-        let _section = fork::section();
-        let mut idle: MutexGuard<'_, _> = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        action(&mut idle)
+    fn with_idle<T>(&self, action: impl FnOnce(&mut Vec<Mapped>) -> T) -> T {
+        let (answer, inherited) = {
+            // A child of fork must not find it locked. And only once a section was opened, generations differ.
+            let _section = fork::section();
+            let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut inherited = Vec::new();
+            if idle.generation != fork::generation() {
+                idle.generation = fork::generation();
+                inherited = std::mem::take(&mut idle.buffers);
+            }
+            (action(&mut idle.buffers), inherited)
+        };
+        // Unmapping takes a while, and needs neither the lock nor the section.
+        drop(inherited);
+        answer
     }
 }
 
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pool")
-            .field("name", &self.shared.name)
+            .field("name", &self.shared.options.name)
             .field("idle", &self.idle())
             .finish_non_exhaustive()
     }
@@ -161,10 +158,14 @@ impl fmt::Debug for Pool {
 /// A buffer of a [`Pool`], as a [`Mapping`]. Dropping it gives it back.
 ///
 /// Whoever else has its region must be done with it by then: the next user writes into the same memory.
+///
+/// In a child of `fork(2)`, a buffer of the parent's is one more mapping of it: dropping it there neither unpins it nor gives it back.
 pub struct Buffer {
     /// None only while it is dropped.
     mapped: Option<Mapped>,
     pool: Arc<Shared>,
+    /// Of the process that took it, by [`fork::generation`].
+    generation: u32,
     is_warm: bool,
 }
 
@@ -201,15 +202,14 @@ impl Deref for Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         let Some(mapped) = self.mapped.take() else { return };
-        // What cannot be unpinned would stay for ever: better freed.
-        if mapped.region.unpin(..).is_err() {
+        // In a child it is still the parent's, who may be using it. What cannot be unpinned would stay for ever: better freed.
+        if self.generation != fork::generation() || mapped.region.unpin(..).is_err() {
             return;
         }
-        let most = self.pool.most_idle;
+        let most = self.pool.options.idle;
         let surplus = self.pool.with_idle(|idle| {
-            let same = idle.entry(mapped.mapping.len()).or_default();
-            same.push(mapped);
-            (same.len() > most).then(|| same.remove(0))
+            idle.push(mapped);
+            (idle.len() > most).then(|| idle.remove(0))
         });
         drop(surplus);
     }
@@ -229,9 +229,14 @@ mod tests {
     use super::*;
     use crate::Reclaimer;
 
-    fn pool(most_idle: usize) -> (Pool, Reclaimer) {
+    fn options(most_idle: usize) -> (PoolOptions, Reclaimer) {
         let reclaimer = Reclaimer::builder().without_thread().build();
-        (Pool::with_options("pool", Region::options().reclaimer(&reclaimer), most_idle), reclaimer)
+        (Pool::options().region(Region::options().reclaimer(&reclaimer)).idle(most_idle), reclaimer)
+    }
+
+    fn pool(most_idle: usize) -> (Pool, Reclaimer) {
+        let (options, reclaimer) = options(most_idle);
+        (options.build(), reclaimer)
     }
 
     #[test]
@@ -274,8 +279,8 @@ mod tests {
     #[test]
     fn huge_pages_change_no_byte() {
         const SIZE: u64 = (4 << 20) + 5000;
-        let (pool, reclaimer) = pool(4);
-        pool.use_huge_pages();
+        let (options, reclaimer) = options(4);
+        let pool = options.huge_pages().build();
         let imports = Imports::new(1);
         for round in 0..6u8 {
             let buffer = pool.take(SIZE).unwrap();
@@ -300,6 +305,36 @@ mod tests {
         let buffers: Vec<Buffer> = (0..5).map(|_| pool.take(4096).unwrap()).collect();
         drop(buffers);
         assert_eq!(pool.idle(), 2);
+        let (nothing, _) = super::tests::pool(0);
+        drop(nothing.take(4096).unwrap());
+        assert_eq!(nothing.idle(), 0);
+    }
+
+    #[test]
+    fn the_bound_is_for_all_sizes_and_the_oldest_goes() {
+        let (pool, _) = pool(3);
+        let file_id = |buffer: &Buffer| buffer.region().file_id().unwrap();
+        let buffers: Vec<Buffer> = (1..=5).map(|pages| pool.take(pages * 4096).unwrap()).collect();
+        let ids: Vec<_> = buffers.iter().map(file_id).collect();
+        // Given back in this order: the first two of them go.
+        for buffer in buffers {
+            drop(buffer);
+            assert!(pool.idle() <= 3);
+        }
+        let again: Vec<Buffer> = (1..=5).map(|pages| pool.take(pages * 4096).unwrap()).collect();
+        assert_eq!(again.iter().map(Buffer::is_warm).collect::<Vec<_>>(), [false, false, true, true, true]);
+        assert_eq!(again[2..].iter().map(file_id).collect::<Vec<_>>(), ids[2..]);
+        assert_eq!(pool.idle(), 0);
+    }
+
+    #[test]
+    fn regions_are_made_as_wished_for() {
+        let (options, _) = options(1);
+        let buffer = options.clone().name("frames").build().take(4096).unwrap();
+        assert_eq!(buffer.region().name().unwrap(), "frames");
+        let never = options.region(Region::options().never_purgeable()).build();
+        drop(never.take(4096).unwrap());
+        assert_eq!(never.idle(), 1, "purgeable in any case");
     }
 
     #[test]
