@@ -100,7 +100,7 @@ impl Imports {
 }
 
 /// Finds the region with this inode, which now is the one that arrived last. (A kept region keeps its inode from being used again.)
-fn find(kept: &mut Vec<(u64, Import)>, inode: u64) -> Option<Import> {
+fn find(kept: &mut [(u64, Import)], inode: u64) -> Option<Import> {
     let place = kept.iter().position(|(known, _)| *known == inode)?;
     kept[place..].rotate_left(1);
     kept.last().map(|(_, import)| import.clone())
