@@ -242,8 +242,11 @@ fn the_buffers_of_a_pool_stay_the_parents() {
     let [unused, dropped, kept] = buffers;
     drop(unused);
     let dropped = std::cell::Cell::new(Some(dropped));
+    let descriptors = || std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
     let child = Child::fork(|| {
+        let before = descriptors();
         require(1, pool.idle() == 0);
+        require(11, descriptors() + 1 == before);
         let Ok(own) = pool.take(size()) else { return 2 };
         let own_id = own.region().file_id().ok();
         require(3, !own.is_warm() && ![idle_id, dropped_id, kept_id].contains(&own_id));
