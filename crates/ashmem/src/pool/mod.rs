@@ -305,7 +305,7 @@ mod tests {
         let buffers: Vec<Buffer> = (0..5).map(|_| pool.take(4096).unwrap()).collect();
         drop(buffers);
         assert_eq!(pool.idle(), 2);
-        let (nothing, _) = super::tests::pool(0);
+        let nothing = options(0).0.build();
         drop(nothing.take(4096).unwrap());
         assert_eq!(nothing.idle(), 0);
     }
