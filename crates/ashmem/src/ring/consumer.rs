@@ -100,7 +100,11 @@ impl Consumer {
         if into.is_empty() || !self.end.wait(1, timeout, "read from ring")? {
             return Ok(0);
         }
-        self.try_read(into)
+        match self.try_read(into)? {
+            // Not 0, which would be the end of the stream.
+            0 => Err(Error::RingCorrupt { reason: "bytes were taken back" }),
+            len => Ok(len),
+        }
     }
 
     /// Receives a message, if there is one, in place of what `message` holds.

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use super::Ring;
@@ -15,8 +15,14 @@ use crate::sys::lock_file::LockFile;
 use crate::sys::{fork, futex};
 use crate::{Error, Result};
 
-/// The longest sleep before the peer is looked after.
-const NAP: Duration = Duration::from_millis(100);
+/// The longest sleep before the peer is looked after. In unit tests it is so long that nobody takes it for a wake.
+pub(super) const NAP: Duration =
+    if cfg!(test) { Duration::from_secs(60) } else { Duration::from_millis(100) };
+
+/// What the word of an end says whose holder is, or was, there. Before the first claim it is 0.
+const CLAIMED: u64 = 1;
+/// What it says when the holder is about to let go of its claim, or has.
+const LEFT: u64 = 2;
 
 const OUT_OF_RANGE: Error =
     Error::RingCorrupt { reason: "the positions are further apart than the capacity" };
@@ -40,6 +46,9 @@ impl From<OutOfRange> for Error {
 
 impl End {
     pub(super) fn claim(ring: &Ring, side: Side) -> Result<End> {
+        let memory = ring.memory().clone();
+        // Before there is a lock: whoever is killed while it has one was there. Who has the lock may be leaving, and that stays.
+        let _ = memory.claimed(side)?.compare_exchange(0, CLAIMED, Ordering::SeqCst, Ordering::SeqCst);
         let section = fork::section();
         let claim = LockFile::open(ring.as_fd(), true, &section).map_err(Error::system("reopen ring"))?;
         let (start, end) = (side.lock(), side.lock() + 1);
@@ -48,11 +57,10 @@ impl End {
             return Err(Error::RingEndTaken { end: side.name() });
         }
         drop(section);
-        let memory = ring.memory().clone();
         let pair = memory.pair(side)?;
         let position = |words: super::positions::Words<'_>| words.position.load(Ordering::SeqCst);
         let cursor = Cursor::new(side, memory.capacity(), position(pair.mine), position(pair.theirs))?;
-        memory.claimed(side)?.store(1, Ordering::SeqCst);
+        memory.claimed(side)?.store(CLAIMED, Ordering::SeqCst);
         Ok(End { memory, side, cursor, patience: Patience::new(), claim: Some(claim) })
     }
 
@@ -146,26 +154,42 @@ impl End {
 
     /// Sleeps until the peer has committed enough, or wakes this end for another reason, at most that long.
     fn nap(&mut self, len: u64, most: Duration) -> Result<()> {
-        let pair = self.memory.pair(self.side)?;
-        Ok(pair.nap(&mut self.cursor, len, |bell| futex::wait(bell, ASLEEP, most))?)
+        let (memory, claim, peer) = (&self.memory, self.claim.as_ref(), self.side.peer());
+        let claimed = memory.claimed(peer)?;
+        let pair = memory.pair(self.side)?;
+        let sleep = |bell: &AtomicU32| {
+            // A peer that left before the bell was up did not ring it. One that has not let go of its claim yet will.
+            if claimed.load(Ordering::SeqCst) == LEFT && is_gone(memory, claim, peer).unwrap_or(true) {
+                return false;
+            }
+            futex::wait(bell, ASLEEP, most)
+        };
+        Ok(pair.nap(&mut self.cursor, len, sleep)?)
     }
 
     fn peer_is_gone(&self) -> Result<bool> {
-        let peer = self.side.peer();
-        let Some(claim) = &self.claim else { return Ok(true) };
-        if self.memory.claimed(peer)?.load(Ordering::SeqCst) == 0 {
-            return Ok(false);
-        }
-        let section = fork::section();
-        let held =
-            claim.with(&section, |file| lock::is_held(file, Kind::Write, peer.lock(), peer.lock() + 1));
-        Ok(!held.map_err(Error::system("look for the ring's other end"))?)
+        is_gone(&self.memory, self.claim.as_ref(), self.side.peer())
     }
+}
+
+/// Whether the end `peer` was claimed once, and is not any more, as seen by who has the other claim.
+fn is_gone(memory: &Memory, claim: Option<&LockFile>, peer: Side) -> Result<bool> {
+    let Some(claim) = claim else { return Ok(true) };
+    if memory.claimed(peer)?.load(Ordering::SeqCst) == 0 {
+        return Ok(false);
+    }
+    let section = fork::section();
+    let held = claim.with(&section, |file| lock::is_held(file, Kind::Write, peer.lock(), peer.lock() + 1));
+    Ok(!held.map_err(Error::system("look for the ring's other end"))?)
 }
 
 impl Drop for End {
     fn drop(&mut self) {
-        // First the claim, so that a peer that is woken finds it gone.
+        // While the claim is there: behind it, the word is the next holder's.
+        if let Ok(claimed) = self.memory.claimed(self.side) {
+            claimed.store(LEFT, Ordering::SeqCst);
+        }
+        // Then the claim, so that a peer that is woken finds it gone.
         self.claim = None;
         if let Ok(pair) = self.memory.pair(self.side) {
             if pair.wake() {

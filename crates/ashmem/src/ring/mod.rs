@@ -30,7 +30,8 @@
 //!    the bell after each commit, and if it is up and the commit is enough, takes it down and wakes. Of an end that
 //!    goes to sleep and an end that commits, one at least sees what the other stored.
 //! 4. Nobody sleeps longer than a tenth of a second without looking at the peer's lock. When its end was claimed once, is not any
-//!    more, and what it left is not enough, waiting ends with [`Error::RingPeerGone`](crate::Error::RingPeerGone).
+//!    more, and what it left is not enough, waiting ends with [`Error::RingPeerGone`](crate::Error::RingPeerGone). An end that
+//!    is not killed but dropped says so in the header, lets go of the lock, and rings: it is noticed at once.
 //!
 //! # Messages
 //!
@@ -39,8 +40,8 @@
 //!
 //! # A hostile peer
 //!
-//! It may write anything anywhere at any time. A position that is further away than the capacity, or a message longer than
-//! what is committed, is [`Error::RingCorrupt`](crate::Error::RingCorrupt); a bell or a wanted position that lies wakes or does not wake its owner, who
+//! It may write anything anywhere at any time. A position that is further away than the capacity, one that goes back
+//! behind what an end is about to read or write, or a message longer than what is committed, is [`Error::RingCorrupt`](crate::Error::RingCorrupt); a bell or a wanted position that lies wakes or does not wake its owner, who
 //! looks again after a nap. Data is what it is: copied once, and checked by who knows what it means.
 //!
 //! # Fork

@@ -95,7 +95,10 @@ impl Producer {
         if bytes.is_empty() || !self.wait_for_room(1, timeout)? {
             return Ok(0);
         }
-        self.try_write(bytes)
+        match self.try_write(bytes)? {
+            0 => Err(Error::RingCorrupt { reason: "room was taken back" }),
+            len => Ok(len),
+        }
     }
 
     /// Sends a message if there is room for it; false if not.

@@ -207,7 +207,7 @@ impl Memory {
         Ok(Pair { mine: end(mine, theirs), theirs: end(theirs, mine) })
     }
 
-    /// Whether anybody ever claimed an end, as a word that is not 0.
+    /// Whether anybody ever claimed an end, as a word that is not 0, and whether the last one left of its own accord.
     pub(super) fn claimed(&self, side: Side) -> Result<&AtomicU64> {
         Ok(&self.words()?[CLAIMED[side as usize]])
     }

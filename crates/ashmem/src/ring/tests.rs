@@ -1,14 +1,20 @@
 //! Claims, waiting, and peers that lie.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::fs;
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use super::end::NAP;
 use super::positions::{ASLEEP, Side};
 use super::{Consumer, PREFIX, Producer, Ring};
+use crate::sys::fork;
+use crate::sys::lock::{self, Kind};
+use crate::sys::lock_file::LockFile;
 use crate::{Error, Region, page_size};
 
 impl Ring {
@@ -97,20 +103,92 @@ fn waiting_ends_with_the_peer() {
     assert_eq!(producer.write(b"no room").unwrap_err().kind(), std::io::ErrorKind::BrokenPipe);
 }
 
+/// Runs `wait` in a thread, and `wake` once that sleeps. Fails when it slept until the nap was over.
+fn asleep_and_woken<T: Send>(
+    ring: &Ring,
+    side: Side,
+    wait: impl FnOnce() -> T + Send,
+    wake: impl FnOnce(),
+) -> T {
+    let (sender, receiver) = mpsc::channel();
+    let start = Instant::now();
+    let answer = thread::scope(|scope| {
+        let sleeper = scope.spawn(move || {
+            sender.send(rustix::thread::gettid().as_raw_nonzero()).unwrap();
+            wait()
+        });
+        let stat = format!("/proc/self/task/{}/stat", receiver.recv().unwrap());
+        let bell = ring.memory().pair(side).unwrap().mine.bell;
+        // Behind the name in parentheses is the state.
+        let sleeps = || fs::read_to_string(&stat).unwrap().rsplit(") ").next().unwrap().starts_with('S');
+        while bell.load(Ordering::SeqCst) != ASLEEP || !sleeps() {
+            assert!(!sleeper.is_finished(), "it does not wait");
+            thread::yield_now();
+        }
+        wake();
+        sleeper.join().unwrap()
+    });
+    assert!(start.elapsed() < NAP / 2, "it woke by itself");
+    answer
+}
+
+#[test]
+fn a_consumer_asleep_is_woken_by_a_commit() {
+    let (ring, mut producer, mut consumer) = ends(1);
+    let wake = || producer.send(b"hello").unwrap();
+    assert!(asleep_and_woken(&ring, Side::Consumer, || consumer.wait(None), wake).unwrap());
+    assert!(consumer.try_receive(&mut Vec::new()).unwrap());
+}
+
+#[test]
+fn a_producer_asleep_is_woken_by_a_read() {
+    let (ring, mut producer, mut consumer) = ends(1);
+    let full = page_size();
+    assert_eq!(producer.try_write(&vec![1; full as usize]).unwrap() as u64, full);
+    let wake = || assert_eq!(consumer.try_read(&mut [0; 100]).unwrap(), 100);
+    let wait = || producer.wait_for_room(100, None);
+    assert!(asleep_and_woken(&ring, Side::Producer, wait, wake).unwrap());
+    assert_eq!(producer.room().unwrap(), 100);
+}
+
 #[test]
 fn who_sleeps_is_told_that_the_peer_goes() {
-    let (_ring, producer, mut consumer) = ends(1);
-    let sleeper = thread::spawn(move || consumer.wait(SOON));
-    thread::sleep(Duration::from_millis(20));
-    drop(producer);
-    assert!(matches!(sleeper.join().unwrap(), Err(Error::RingPeerGone { .. })));
+    let (ring, producer, mut consumer) = ends(1);
+    let answer = asleep_and_woken(&ring, Side::Consumer, || consumer.wait(None), || drop(producer));
+    assert!(matches!(answer, Err(Error::RingPeerGone { .. })));
+    let mut producer = ring.producer().unwrap();
+    producer.try_write(&[1]).unwrap();
+    let wait = || producer.wait_for_room(page_size(), None);
+    let answer = asleep_and_woken(&ring, Side::Producer, wait, || drop(consumer));
+    assert!(matches!(answer, Err(Error::RingPeerGone { .. })));
+}
+
+/// A holder that is killed with the claim in its hands was there.
+#[test]
+fn a_claim_that_fails_leaves_word() {
+    let ring = Ring::create("ring", 1).unwrap();
+    let claimed = || ring.memory().claimed(Side::Producer).unwrap().load(Ordering::SeqCst);
+    assert_eq!(claimed(), 0);
+    let elsewhere = ring.as_fd().try_clone_to_owned().unwrap();
+    let section = fork::section();
+    let file = LockFile::open(elsewhere.as_fd(), true, &section).unwrap();
+    let (start, end) = (Side::Producer.lock(), Side::Producer.lock() + 1);
+    assert!(file.with(&section, |file| lock::try_set(file, Kind::Write, start, end)).unwrap());
+    drop(section);
+    assert!(matches!(ring.producer(), Err(Error::RingEndTaken { .. })));
+    assert_ne!(claimed(), 0);
+    drop(file);
+    let mut consumer = ring.consumer().unwrap();
+    // Nobody rings for the killed: its end is looked after when a nap is over.
+    let answer = (0..1000).map(|_| consumer.wait(Some(Duration::from_millis(1)))).find(|wait| wait.is_err());
+    assert!(matches!(answer, Some(Err(Error::RingPeerGone { .. }))), "it is not waited for: {answer:?}");
 }
 
 #[test]
 fn a_peer_that_was_never_there_is_waited_for() {
     let ring = Ring::create("ring", 1).unwrap();
     let mut consumer = ring.consumer().unwrap();
-    assert!(!consumer.wait(Some(Duration::from_millis(250))).unwrap(), "longer than a nap");
+    assert!(!consumer.wait(Some(Duration::from_millis(20))).unwrap());
     let mut producer = ring.producer().unwrap();
     let sleeper = thread::spawn(move || {
         let mut message = Vec::new();
@@ -180,6 +258,36 @@ fn positions_that_lie_are_errors() {
         pair.theirs.position.store(0, Ordering::SeqCst);
         assert!(producer.try_send(b"its own position counts").unwrap());
     }
+}
+
+/// Nothing read or written is the end of a stream, which is not the peer's to feign.
+#[test]
+fn positions_that_go_back_are_errors() {
+    let (ring, mut producer, mut consumer) = ends(1);
+    let pair = ring.memory().pair(Side::Producer).unwrap();
+    producer.try_write(&[1; 8]).unwrap();
+    for timeout in [AT_ONCE, SOON, None] {
+        pair.mine.position.store(8, Ordering::SeqCst);
+        assert_eq!(consumer.available().unwrap(), 8);
+        pair.mine.position.store(0, Ordering::SeqCst);
+        let answer = consumer.read_within(&mut [0; 16], timeout);
+        assert!(matches!(answer, Err(Error::RingCorrupt { .. })), "{answer:?}");
+    }
+    pair.mine.position.store(8, Ordering::SeqCst);
+    assert_eq!(consumer.available().unwrap(), 8);
+    pair.mine.position.store(0, Ordering::SeqCst);
+    assert!(consumer.read(&mut [0; 16]).is_err());
+    assert_eq!(consumer.read(&mut []).unwrap(), 0);
+
+    producer.try_write(&vec![1; page_size() as usize]).unwrap();
+    for timeout in [AT_ONCE, SOON, None] {
+        pair.theirs.position.store(8, Ordering::SeqCst);
+        assert_eq!(producer.room().unwrap(), 8);
+        pair.theirs.position.store(0, Ordering::SeqCst);
+        let answer = producer.write_within(&[0; 16], timeout);
+        assert!(matches!(answer, Err(Error::RingCorrupt { .. })), "{answer:?}");
+    }
+    assert_eq!(producer.write(&[]).unwrap(), 0);
 }
 
 #[test]
