@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -261,6 +262,47 @@ fn samples_are_made_where_no_directory_is_given() {
     assert_eq!((sheet.width(), sheet.height()), (2 * 132 + 4, 2 * 132 + 4));
 }
 
+/// Names of all that is in a directory.
+fn names(directory: &Path) -> Vec<String> {
+    let name = |entry: std::io::Result<fs::DirEntry>| entry.unwrap().file_name().into_string().unwrap();
+    let mut names: Vec<_> = fs::read_dir(directory).unwrap().map(name).collect();
+    names.sort_unstable();
+    names
+}
+
+#[test]
+fn the_sheet_is_replaced_when_the_new_one_is_whole() {
+    let directory = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| {
+        let common = ["--samples", "2", "--rounds", "1", "--no-comparison", "--output"];
+        program().args(common).args(arguments).current_dir(directory.path()).output().unwrap()
+    };
+    for name in ["sheet", "sheet.jpg", "sheet.of.nothing"] {
+        let path = directory.path().join(name);
+        fs::write(&path, "a good one").unwrap();
+        assert!(trouble(&run(&[name, "--budget", "1K"])).contains("too small"));
+        assert_eq!(fs::read(&path).unwrap(), b"a good one");
+        success(&run(&[name]));
+        let bytes = fs::read(&path).unwrap();
+        assert!(image::load_from_memory_with_format(&bytes, image::ImageFormat::Png).is_ok(), "{name}");
+        let other = directory.path().join("other");
+        fs::write(&other, "").unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
+        assert_eq!(mode(&path), mode(&other), "as for every new file");
+        fs::remove_file(other).unwrap();
+    }
+    assert_eq!(names(directory.path()), ["sheet", "sheet.jpg", "sheet.of.nothing"], "and nothing else");
+}
+
+/// An output that cannot be is noticed before anything else: there are no images either.
+#[test]
+fn an_output_that_cannot_be_is_noticed_first() {
+    let empty = tempfile::tempdir().unwrap();
+    let output = program().arg(empty.path()).args(["--output", "/proc/sheet.png"]).output().unwrap();
+    assert!(trouble(&output).starts_with("thumbnail_cache: /proc/sheet.png: "));
+    assert_eq!(names(empty.path()), [""; 0]);
+}
+
 #[test]
 fn what_cannot_be_done_is_said() {
     let album = Album::make();
@@ -269,6 +311,10 @@ fn what_cannot_be_done_is_said() {
     assert!(trouble(&small).contains("too small: the largest image needs"));
     let no_output = run(&[".", "--output", "no/such/directory/sheet.png", "--no-comparison"]);
     assert!(trouble(&no_output).contains("no/such/directory"));
+    for no_file in ["below", "/", ".."] {
+        let output = run(&[".", "--output", no_file, "--no-comparison"]);
+        assert!(trouble(&output).contains("not the name of a file"), "{no_file}");
+    }
     let no_directory = run(&["missing"]);
     assert!(trouble(&no_directory).contains("No such file or directory"));
     let empty = tempfile::tempdir().unwrap();

@@ -35,7 +35,7 @@ pub struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub rounds: u32,
 
-    /// The contact sheet
+    /// The contact sheet, in PNG whatever its name; replaced when the new one is whole
     #[arg(long, value_name = "FILE", default_value = "thumbnails.png")]
     pub output: PathBuf,
 

@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::Result;
 use super::bitmap;
+use super::output::Output;
 
 /// The most bytes of a bitmap. What a file's header says may be anything.
 const LARGEST: u64 = 512 << 20;
@@ -50,16 +51,14 @@ pub struct Gallery {
 
 impl Gallery {
     /// Looks into a directory and all below it, links to directories excepted. The sheet may be in it: that is no image.
-    pub fn find(directory: &Path, sheet: &Path) -> Result<Gallery> {
-        let sheet = fs::canonicalize(sheet).ok();
+    pub fn find(directory: &Path, sheet: &Output) -> Result<Gallery> {
         let mut gallery = Gallery::default();
         let mut directories = vec![directory.to_owned()];
         while let Some(below) = directories.pop() {
             match files(&below) {
                 Ok((files, directories_below)) => {
                     directories.extend(directories_below);
-                    let is_sheet = |file: &PathBuf| sheet.is_some() && fs::canonicalize(file).ok() == sheet;
-                    files.iter().filter(|file| !is_sheet(file)).for_each(|file| gallery.add(file));
+                    files.iter().filter(|file| !sheet.is(file)).for_each(|file| gallery.add(file));
                 }
                 Err(error) if below == directory => {
                     return Err(format!("{}: {error}", directory.display()).into());

@@ -2,13 +2,14 @@
 //!
 //! [`run`] is the story from the parent's side: [`gallery`] finds the images, [`crew`] starts worker processes and hears from
 //! them over a [`channel`], [`report`] says how it went. [`worker`] is what each of them does. [`bitmap`] is what an entry of the
-//! cache looks like, [`sheet`] where the thumbnails go.
+//! cache looks like, [`sheet`] where the thumbnails go, [`output`] the file that they end up in.
 
 mod arguments;
 mod bitmap;
 mod channel;
 mod crew;
 mod gallery;
+mod output;
 mod plain;
 mod progress;
 mod report;

@@ -14,6 +14,7 @@ use super::bitmap::{self, Bitmap};
 use super::channel::{Job, Message};
 use super::crew::{Crew, Event, Lost};
 use super::gallery::{Gallery, Image, Skipped};
+use super::output::Output;
 use super::plain::Plain;
 use super::progress::Progress;
 use super::report::{self, Check, Report};
@@ -28,8 +29,9 @@ const SHOWING: Duration = Duration::from_millis(100);
 /// Everything that the program does, up to the report.
 pub fn run(arguments: &Arguments) -> Result<Report> {
     let progress = Progress { is_visible: !arguments.json && std::io::stderr().is_terminal() };
+    let output = Output::prepare(&arguments.output)?;
     let (directory, _samples) = directory(arguments, &progress)?;
-    let Gallery { images, mut skipped } = Gallery::find(&directory, &arguments.output)?;
+    let Gallery { images, mut skipped } = Gallery::find(&directory, &output)?;
     let sheet = Sheet::new(images.len(), arguments.thumbnail)?;
     let plain = Plain::compute(&images, sheet, &progress);
 
@@ -47,7 +49,7 @@ pub fn run(arguments: &Arguments) -> Result<Report> {
     work.run(arguments.kill)?;
     work.draw_missing()?;
     let drawn = sheet.read(&work.sheet)?;
-    drawn.save(&arguments.output).map_err(|error| format!("{}: {error}", arguments.output.display()))?;
+    output.save(&drawn)?;
     let stats = cache.stats()?;
 
     let uncached = if arguments.no_comparison {
