@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::ptr::{self, NonNull};
 
-use ashmem::{Imports, Mapping, Pool};
+use ashmem::{Buffer, Imports, Mapping, Pool};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
@@ -170,11 +170,18 @@ impl Link {
     }
 }
 
-/// This library's producer: a buffer of the pool, filled, handed over, summed, given back.
-pub fn produce_pooled(pool: &Pool, link: &Link, value: u8) {
+/// This library's producer: a buffer of the pool, filled and handed over. It is to be given back when it was summed.
+pub fn send_pooled(pool: &Pool, link: &Link, value: u8) -> Buffer {
     let buffer = ok(pool.take(FRAME as u64));
     ok(buffer.fill(0, FRAME as u64, value));
     link.send(0, Some(buffer.region().as_fd()));
+    buffer
+}
+
+/// The same to the end.
+#[allow(dead_code, reason = "the comparison with iceoryx2 goes frame by frame")]
+pub fn produce_pooled(pool: &Pool, link: &Link, value: u8) {
+    let _buffer = send_pooled(pool, link, value);
     link.receive_sum(value);
 }
 

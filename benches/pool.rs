@@ -1,19 +1,21 @@
 //! A stream of frames to another process: a pool's buffers, against memory that was mapped long ago, against copies through
 //! a socket, and against fresh memory for each frame.
 //!
-//! Producer and consumer take turns: fill 64 MiB, hand them over, sum them, answer. The consumer is this program again,
-//! on a core of its own; its standard input is the socket between them, and it ends with that.
+//! The producer fills 64 MiB, hands them over and fills the next while the consumer sums them and answers, in all cases alike: two frames are
+//! under way at a time. The consumer is this program again, on a core of its own; its standard input is the socket between
+//! them, and it ends with that.
 
+use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Duration;
 
-use ashmem::Pool;
+use ashmem::{Buffer, Pool};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 
 use crate::contention::{on, stay_on, two_cpus};
-use crate::frame::{FRAME, Link, RawFrame, consume_pooled, produce_pooled, sum_bytes};
+use crate::frame::{FRAME, Link, RawFrame, consume_pooled, send_pooled, sum_bytes};
 use crate::pair::{Pair, time};
 use crate::report::Required;
 use crate::suite::{Case, Suite};
@@ -22,8 +24,11 @@ use crate::{fail, ok};
 /// First argument of the consumer.
 pub const CONSUMER: &str = "--consumer";
 
-/// Frames that the bare stream has, to use in turns.
-const BARE: u64 = 2;
+/// Frames that are under way at a time, and that the bare stream uses in turns.
+const UNDER_WAY: usize = 2;
+
+/// Frames that are timed together.
+const FRAMES: usize = 8;
 
 /// Bytes that a consumer reads from a socket at a time: few enough for the core's cache.
 const CHUNK: usize = 256 << 10;
@@ -33,7 +38,7 @@ pub fn run(suite: &mut Suite) {
         eprintln!("pool: skipped, there is one core");
         return;
     };
-    let streamed = "64 MiB filled, handed over, summed";
+    let streamed = "8 times 64 MiB filled, handed over, summed";
     let huge = "the same, the pool with huge pages";
     for (name, what, ours, reference, way, required) in [
         ("mapped", streamed, Way::Pool, "memfds mapped before", Way::Bare, Required::Speed(0.9)),
@@ -43,7 +48,7 @@ pub fn run(suite: &mut Suite) {
     ] {
         suite.run_bytes(
             Case { id: ("pool", name), what, reference, required, slow: true },
-            FRAME as u64,
+            (FRAMES * FRAME) as u64,
             || Pair::new(stream(cpus, ours), stream(cpus, way)),
         );
     }
@@ -97,42 +102,66 @@ impl Drop for Consumer {
     }
 }
 
-/// A producer that sends that many frames, each with other bytes.
+/// A producer that sends that many times [`FRAMES`] frames, each with other bytes.
 fn stream(cpus: [usize; 2], way: Way) -> impl FnMut(u64) -> Duration {
     let consumer = Consumer::start(cpus[1], way);
-    let mut produce = producer(way, consumer.link());
+    let mut send = sender(way, consumer.link());
     let mut value = 0_u8;
     let mut run = move |count| {
         on(cpus[0], || {
             time(count, || {
-                value = value.wrapping_add(1);
-                produce(consumer.link(), value);
+                let mut under_way = VecDeque::new();
+                for _ in 0..FRAMES {
+                    if under_way.len() == UNDER_WAY {
+                        arrived(consumer.link(), &mut under_way);
+                    }
+                    value = value.wrapping_add(1);
+                    under_way.push_back((value, send(consumer.link(), value)));
+                }
+                while !under_way.is_empty() {
+                    arrived(consumer.link(), &mut under_way);
+                }
             })
         })
     };
     // The pages of what is used again are allocated and mapped here.
-    run(2 * BARE);
+    run(1);
     run
 }
 
-/// Sends one frame of a value and waits for its sum.
-type Produce = dyn FnMut(&Link, u8) + Send;
+/// Waits for the answer to the oldest frame that is under way, and gives its memory back.
+fn arrived(link: &Link, under_way: &mut VecDeque<(u8, Sent)>) {
+    if let Some((value, sent)) = under_way.pop_front() {
+        link.receive_sum(value);
+        drop(sent);
+    }
+}
 
-fn producer(way: Way, link: &Link) -> Box<Produce> {
+/// What has to be kept until a frame was summed.
+enum Sent {
+    Pooled(#[allow(dead_code, reason = "held for its drop")] Buffer),
+    Fresh(#[allow(dead_code, reason = "held for its drop")] RawFrame),
+    Nothing,
+}
+
+/// Fills one frame with a value and sends it.
+type Send = dyn FnMut(&Link, u8) -> Sent + std::marker::Send;
+
+fn sender(way: Way, link: &Link) -> Box<Send> {
     match way {
         Way::Pool | Way::HugePool => {
             let options = Pool::options();
             let huge_pages = matches!(way, Way::HugePool);
             let pool = if huge_pages { options.huge_pages() } else { options }.build();
-            Box::new(move |link, value| produce_pooled(&pool, link, value))
+            Box::new(move |link, value| Sent::Pooled(send_pooled(&pool, link, value)))
         }
         Way::Bare => {
-            let mut frames: Vec<RawFrame> = (0..BARE).map(|_| introduce(link)).collect();
+            let mut frames: Vec<RawFrame> = (0..UNDER_WAY).map(|_| introduce(link)).collect();
             Box::new(move |link, value| {
-                let number = u64::from(value) % BARE;
-                frames[number as usize].fill(value);
-                link.send(number, None);
-                link.receive_sum(value);
+                let number = usize::from(value) % UNDER_WAY;
+                frames[number].fill(value);
+                link.send(number as u64, None);
+                Sent::Nothing
             })
         }
         Way::Socket => {
@@ -140,7 +169,7 @@ fn producer(way: Way, link: &Link) -> Box<Produce> {
             Box::new(move |link, value| {
                 bytes.fill(value);
                 link.send_bytes(&bytes);
-                link.receive_sum(value);
+                Sent::Nothing
             })
         }
         Way::Fresh => Box::new(|link, value| {
@@ -148,7 +177,7 @@ fn producer(way: Way, link: &Link) -> Box<Produce> {
             let mut frame = RawFrame::map(&file, true);
             frame.fill(value);
             link.send(0, Some(file.as_fd()));
-            link.receive_sum(value);
+            Sent::Fresh(frame)
         }),
     }
 }

@@ -31,9 +31,7 @@ const REMOVED_PROTECTION: usize = 1;
 const AREA: usize = 8;
 const AREA_STAMP: usize = 9;
 const HOLD_SLOTS: usize = 10;
-/// Behind the first words of the header come the heads of the slots that count holds.
-const HOLD_HEADS: usize = 16;
-const HEADER_WORDS: usize = HOLD_HEADS + HEAD_WORDS;
+const HEADER_WORDS: usize = 16;
 
 /// The layout that this crate writes: a block whose version is neither this nor 0 (not yet written) is refused.
 const LAYOUT: u64 = 2;
@@ -45,7 +43,7 @@ pub(crate) const TOO_LARGE_TO_PURGE: Error = Error::NotPurgeable { reason: "it i
 
 // The layout crosses processes.
 const _: () = assert!(size_of::<AtomicU64>() == 8 && align_of::<AtomicU64>() == 8);
-const _: () = assert!(AREA * 8 % 64 == 0 && HOLD_SLOTS < HOLD_HEADS);
+const _: () = assert!(AREA * 8 % 64 == 0 && HOLD_SLOTS < HEADER_WORDS);
 
 /// Where everything is in the file of a region of `size` bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,11 +109,13 @@ fn control_pages(data_pages: u64) -> Option<u64> {
     if data_pages > SIZE_MAX / page_size() {
         return None;
     }
-    let words = HEADER_WORDS as u64
-        + slots(data_pages)
-        + stamp_words(data_pages)
-        + SLOTS as u64 * row_words(data_pages);
+    let words = HEADER_WORDS as u64 + slots(data_pages) + stamp_words(data_pages) + hold_words(data_pages);
     Some((words * size_of::<AtomicU64>() as u64).div_ceil(page_size()))
+}
+
+/// Words of the holds: the heads of the slots, and their rows.
+fn hold_words(pages: u64) -> u64 {
+    HEAD_WORDS as u64 + SLOTS as u64 * row_words(pages)
 }
 
 /// Words of the page stamps, in whole cache lines.
@@ -131,8 +131,8 @@ pub(crate) struct Control {
     pages: u64,
     /// Slots of the table.
     slots: usize,
-    /// Where the rows of holds start, in words, and how many words they have.
-    rows: (usize, usize),
+    /// Where the holds start, in words: the heads, and behind them so many words of rows.
+    holds: (usize, usize),
     writable: bool,
 }
 
@@ -177,8 +177,9 @@ impl Control {
         };
         let pages = layout.pages();
         let table = slots(pages);
-        let rows = (HEADER_WORDS + (table + stamp_words(pages)) as usize, SLOTS * row_words(pages) as usize);
-        let control = Control { map, layout, pages, slots: table as usize, rows, writable };
+        let start = HEADER_WORDS + (table + stamp_words(pages)) as usize;
+        let holds = (start, SLOTS * row_words(pages) as usize);
+        let control = Control { map, layout, pages, slots: table as usize, holds, writable };
         match control.words()[VERSION].load(Ordering::Relaxed) {
             0 | LAYOUT => Ok(Some(control)),
             _ => Err(Error::NotARegion { reason: "the control block has an unknown version" }),
@@ -270,11 +271,13 @@ impl Control {
     #[inline]
     pub(crate) fn holds(&self) -> Holds<'_> {
         let words = self.words();
+        let (start, rows) = self.holds;
         // Without panics, so that what a caller does not need costs nothing.
-        let rows = words.get(self.rows.0..).and_then(|rest| rest.get(..self.rows.1));
+        let holds = words.get(start..).unwrap_or_default();
+        let rows = holds.get(HEAD_WORDS..).and_then(|rest| rest.get(..rows));
         Holds {
             opened: &words[HOLD_SLOTS],
-            heads: words.get(HOLD_HEADS..HEADER_WORDS).unwrap_or_default(),
+            heads: holds.get(..HEAD_WORDS).unwrap_or_default(),
             rows: rows.unwrap_or_default(),
         }
     }
@@ -283,7 +286,7 @@ impl Control {
     pub(crate) fn row_bytes(&self, slot: usize) -> Range<u64> {
         let row = self.holds().row_place(slot);
         let place = |word: usize| {
-            self.layout.control_start() + ((self.rows.0 + word) * size_of::<AtomicU64>()) as u64
+            self.layout.control_start() + ((self.holds.0 + HEAD_WORDS + word) * size_of::<AtomicU64>()) as u64
         };
         place(row.start)..place(row.end)
     }

@@ -21,7 +21,7 @@ const PAGES: u64 = 40;
 
 /// Where the control block of a region of `PAGES` pages has its area word and its first page word.
 const AREA: usize = 8;
-const PAGE_WORDS: usize = 144;
+const PAGE_WORDS: usize = 16;
 /// The area's flags for "being purged" and "looked who holds what", and the first page's states.
 const AREA_PURGING: u64 = 1 << 2;
 const AREA_TAKING: u64 = 1 << 4;
