@@ -113,10 +113,7 @@ impl<'a> HeldFile<'a> {
     #[inline]
     pub(super) fn take(region: &'a Region, operation: &'static str) -> Result<HeldFile<'a>> {
         let inner = &region.inner;
-        let control = match inner.known_control().filter(|control| control.is_writable()) {
-            Some(control) => control,
-            None => inner.need_control(operation)?,
-        };
+        let control = inner.need_control(operation)?;
         let hold = inner.hold(Some(control), PageRange::all(region.size()))?.for_use();
         Ok(HeldFile { region, control, hold })
     }

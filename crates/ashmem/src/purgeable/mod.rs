@@ -97,10 +97,7 @@ impl<E> Purgeable<E> {
     #[cold]
     fn get_slowly(&self) -> Result<PurgeableGuard<'_>, BuildError<E>> {
         let inner = &self.region.inner;
-        let control = match inner.known_control().filter(|control| control.is_writable()) {
-            Some(control) => control,
-            None => inner.need_control("pin")?,
-        };
+        let control = inner.need_control("pin")?;
         let mapping = inner.own_mapping(&self.region)?;
         if self.is_kept() && control.area().load().is_all_pinned() {
             return Ok(PurgeableGuard { hold: None, mapping, built_bytes: 0 });

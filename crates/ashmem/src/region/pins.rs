@@ -110,10 +110,7 @@ impl Region {
         };
         if !at_once {
             let range = PageRange::new(range, self.size())?;
-            let control = match control {
-                Some(control) => control,
-                None => self.inner.need_control("unpin")?,
-            };
+            let control = self.inner.need_control("unpin")?;
             self.inner.unpin(control, range)?;
         }
         self.inner.look_after();
@@ -261,8 +258,16 @@ impl Inner {
     }
 
     /// The control block, writable; appended if there is none.
-    #[cold]
+    #[inline]
     pub(crate) fn need_control(&self, operation: &'static str) -> Result<&Control> {
+        match self.known_control().filter(|control| control.is_writable()) {
+            Some(control) => Ok(control),
+            None => self.make_control(operation),
+        }
+    }
+
+    #[cold]
+    fn make_control(&self, operation: &'static str) -> Result<&Control> {
         if !memfd::is_writable(self.fd()).map_err(Error::system("look at descriptor"))? {
             return Err(Error::ReadOnly { operation });
         }
