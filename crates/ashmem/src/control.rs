@@ -28,6 +28,7 @@ use crate::{Error, Protection, Result};
 /// Indices of the header's words. The area's words share a cache line of their own.
 const VERSION: usize = 0;
 const REMOVED_PROTECTION: usize = 1;
+const IS_BUILT: usize = 2;
 const AREA: usize = 8;
 const AREA_STAMP: usize = 9;
 const HOLD_SLOTS: usize = 10;
@@ -299,6 +300,17 @@ impl Control {
     /// Removes protection bits for good.
     pub(crate) fn remove_protection(&self, bits: Protection) {
         self.words()[REMOVED_PROTECTION].fetch_or(u64::from(bits.bits()), Ordering::AcqRel);
+    }
+
+    /// Says that only builders write to purged pages of this region: what is in them when nobody builds is nobody's.
+    pub(crate) fn set_built(&self) {
+        if self.writable {
+            self.words()[IS_BUILT].store(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn is_built(&self) -> bool {
+        self.words()[IS_BUILT].load(Ordering::Relaxed) != 0
     }
 
     /// Where word `index` behind the header is, in bytes from the start of the block.

@@ -174,9 +174,9 @@ pub(crate) fn purge(
 }
 
 /// Gives back the memory that is in purged pages, and returns how many bytes that were: whoever built them failed to the point of dying.
-/// Does nothing while somebody builds something in the region.
+/// Does nothing while somebody builds something in the region, and where others than builders may write to purged pages.
 pub(crate) fn sweep(region: &Inner, control: &Control) -> u64 {
-    if !control.is_writable() || !control.area().load().may_have_purged() {
+    if !control.is_writable() || !control.is_built() || !control.area().load().may_have_purged() {
         return 0;
     }
     let _section = fork::section();

@@ -24,8 +24,8 @@ const PAGES: u64 = 64;
 /// Where the control block has its area word, the mask of the slots, their heads, and the first page word.
 const AREA: usize = 8;
 const SLOT_MASK: usize = 10;
-const HEADS: usize = 16;
-const PAGE_WORDS: usize = 16 + 16 * 8;
+const PAGE_WORDS: usize = 16;
+const HEADS: usize = PAGE_WORDS + 8 + PAGES as usize;
 /// The area's flags for a purge, and the first page's states.
 const AREA_PURGING: u64 = 1 << 2;
 const AREA_TAKING: u64 = 1 << 4;

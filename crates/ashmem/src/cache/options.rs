@@ -93,11 +93,12 @@ impl CacheOptions {
     /// # Errors
     /// [`Error::NotACache`]; [`Error::BudgetTooSmall`]; [`Error::ReadOnly`] when it came by a read-only descriptor; as [`Region::map`].
     pub fn open(self, region: Region) -> Result<Cache> {
-        region.inner.need_control("open cache").map_err(|error| match error {
+        let control = region.inner.need_control("open cache").map_err(|error| match error {
             Error::NotPurgeable { .. } => Error::NotACache { reason: "it is not purgeable" },
             error => error,
         })?;
         let geometry = Geometry::read(region.inner.own_mapping(&region)?)?;
+        control.set_built();
         if let Some(budget) = self.budget {
             let index = geometry.data().start * page_size();
             if budget <= index {

@@ -94,7 +94,7 @@ impl PurgeableOptions {
         region: Region,
         builder: impl Fn(&View<'_>) -> Result<(), E> + Send + Sync + 'static,
     ) -> Result<Purgeable<E>> {
-        region.inner.need_control("open purgeable")?;
+        region.inner.need_control("open purgeable")?.set_built();
         let whole = region.size();
         let part = self.part.map_or(whole, |part| {
             part.max(1).checked_next_multiple_of(page_size()).map_or(whole, |part| part.min(whole))
