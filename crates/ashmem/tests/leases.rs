@@ -302,3 +302,18 @@ fn a_lease_on_the_oldest_does_not_stop_the_reclaimer() {
     drop(lease);
     assert_eq!(reclaimer.purge_all().pages, 20_000);
 }
+
+/// The reclaimer learns of a region although a lease outlives the guard that unpinned it.
+#[test]
+fn a_guard_that_ends_inside_of_a_lease_is_noticed() {
+    let reclaimer = Reclaimer::builder().without_thread().build();
+    for pages in [0..4, 1..2] {
+        let region =
+            Region::options().reclaimer(&reclaimer).create("inside", 4 * page_size()).expect("a region");
+        let guard = region.pin_guard(bytes(pages.clone())).expect("pinned");
+        let lease = region.lease(bytes(pages.clone())).expect("leased");
+        drop(guard);
+        drop(lease);
+        assert_eq!(reclaimer.purge_all().pages, pages.end - pages.start);
+    }
+}

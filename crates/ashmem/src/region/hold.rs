@@ -162,8 +162,12 @@ impl Hold<'_> {
             return;
         }
         let (By::Region(slot), Some(control)) = (self.by, self.control) else { return self.end_part() };
-        if control.holds().release_all(slot.into()) && self.is_use {
-            control.area().stamp.store(state::now(), Ordering::Relaxed);
+        let is_last = control.holds().release_all(slot.into());
+        if self.is_use {
+            if is_last {
+                control.area().stamp.store(state::now(), Ordering::Relaxed);
+            }
+            // Also before the last: what ends after it may be a lease, which is no use.
             self.inner.look_after();
         }
     }
@@ -178,8 +182,10 @@ impl Hold<'_> {
                 true
             }
         };
-        if let (true, true, Some(control)) = (is_last, self.is_use, self.control) {
-            control.table().touch(self.pages(), state::now());
+        if let (true, Some(control)) = (self.is_use, self.control) {
+            if is_last {
+                control.table().touch(self.pages(), state::now());
+            }
             self.inner.look_after();
         }
     }
