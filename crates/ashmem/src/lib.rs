@@ -19,6 +19,9 @@
 //! # Ok::<(), ashmem::Error>(())
 //! ```
 //!
+//! Most programs need not do that by hand: a [`Purgeable`] builds its contents again when they are gone, a [`Cache`] keeps many of
+//! them for several processes, a [`Pool`] recycles large buffers. [`PinGuard`] and [`Lease`] keep pages for a scope.
+//!
 //! "Pin" has its meaning from the ashmem driver here; it has nothing to do with [`std::pin`].
 
 #[cfg(not(target_os = "linux"))]

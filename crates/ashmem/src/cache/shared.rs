@@ -59,7 +59,7 @@ pub struct Cache {
 pub struct CacheStats {
     /// Lookups that found an entry with its contents.
     pub hits: u64,
-    /// Lookups of a key that the cache did not know.
+    /// Lookups of a key that the cache did not know, or not with the length that was asked for.
     pub misses: u64,
     /// Lookups that found an entry whose contents were gone, or not built yet.
     pub purged: u64,

@@ -1,7 +1,8 @@
 //! Staying sane across `fork(2)`.
 //!
-//! Everything in the crate that holds a lock (a mutex, or a record lock on a region) holds it inside a [`Section`].
-//! Fork waits until no section is open, so a child never inherits a lock that nobody will release.
+//! Everything in the crate that holds a mutex, or the purge lock of a region, holds it inside a [`Section`]. Fork waits until no
+//! section is open, so a child never inherits a lock that nobody will release. Locks that are kept for longer are held through
+//! descriptions that a child finds closed ([`super::lock_file`]).
 #![allow(unsafe_code, reason = "pthread_atfork")]
 
 use std::cell::RefCell;
