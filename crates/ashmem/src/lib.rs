@@ -81,7 +81,8 @@ pub use self::{
     reclaim::pressure,
     reclaim::{Clock, Freed, Metrics, Policy, PurgeEvent, Reclaimer, ReclaimerBuilder, SystemClock},
     region::{
-        Contents, FreezeError, Frozen, Lease, NAME_MAX, PinGuard, PinStatus, Region, RegionOptions, Stats,
+        Contents, FreezeError, Frozen, Lease, NAME_MAX, OwnedLease, OwnedPinGuard, PinGuard, PinStatus,
+        Region, RegionOptions, Stats,
     },
     ring::Ring,
     shared_memory::SharedMemory,

@@ -164,6 +164,21 @@ fn what_a_child_drops_is_still_the_parents() {
 }
 
 #[test]
+fn what_owns_its_region_is_the_parents_too() {
+    let region = region();
+    let lease = std::cell::Cell::new(region.lease_owned(bytes(0..10)).ok());
+    let guard = std::cell::Cell::new(region.pin_guard_owned(bytes(40..60)).ok());
+    let child = Child::fork(true, || {
+        drop((lease.take(), guard.take()));
+        i32::from(region.purge().ok() != Some((PAGES - 30) * page_size()))
+    });
+    assert_eq!(child.wait(), Ok(0));
+    assert_eq!(purged_pages(&region), 0);
+    assert!(lease.take().is_some() && guard.take().is_some());
+    assert_eq!(purged_pages(&region), 30);
+}
+
+#[test]
 fn a_child_that_outlives_its_parent_keeps_nothing() {
     for whole in [false, true] {
         let (region, words) = (region(), shared_words());

@@ -17,6 +17,8 @@ pub use options::MapOptions;
 pub use typed::TypedView;
 pub use view::View;
 
+pub(crate) use view::OwnedView;
+
 use crate::sys::map::RawMap;
 use crate::{Error, Protection, Result};
 

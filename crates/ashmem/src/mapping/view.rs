@@ -4,10 +4,10 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
-use std::ops::{Deref, RangeBounds};
+use std::ops::{Deref, Range, RangeBounds};
 
 use super::Mapping;
-use crate::{Error, Result, page};
+use crate::{Error, Region, Result, page};
 
 /// A part of a [`Mapping`], with the same methods: offsets count from the start of the part, and nothing outside of it can be
 /// reached through it.
@@ -88,6 +88,37 @@ impl Deref for View<'_> {
 impl fmt::Debug for View<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("View").field(&*self.part).finish()
+    }
+}
+
+/// A part of the mapping that a region keeps for guards, and the region, which keeps it mapped.
+pub(crate) struct OwnedView {
+    part: ManuallyDrop<Mapping>,
+    region: Region,
+}
+
+impl OwnedView {
+    /// The part at `range`, in bytes of the region.
+    ///
+    /// # Errors
+    /// Those of [`Region::map`], when it was not mapped yet, and of [`Mapping::view`].
+    pub(crate) fn new(region: Region, range: Range<u64>) -> Result<OwnedView> {
+        // Outlives its borrow: the mapping is unmapped with the last handle of the region, or by who has the last.
+        let View { part, .. } = region.inner.own_mapping(&region)?.view(range)?;
+        Ok(OwnedView { part, region })
+    }
+
+    pub(crate) fn region(&self) -> &Region {
+        &self.region
+    }
+}
+
+impl Deref for OwnedView {
+    type Target = Mapping;
+
+    #[inline]
+    fn deref(&self) -> &Mapping {
+        &self.part
     }
 }
 

@@ -18,8 +18,9 @@ use crate::{Mapping, PageRange, Result};
 /// owner's: to everybody who asks ([`Region::pin_status`]) its pages are pinned, whatever others unpin meanwhile. The flags themselves are
 /// taken back when it is made.
 ///
-/// Made by [`Region::pin_guard`]. It derefs to a [`Mapping`] of its range, so that offsets count from the start of that. In a
-/// child of `fork(2)` the parent's guards hold nothing: the child makes its own.
+/// Made by [`Region::pin_guard`]; [`OwnedPinGuard`](crate::OwnedPinGuard) is one that borrows nothing. It derefs to a [`Mapping`]
+/// of its range, so that offsets count from the start of that. In a child of `fork(2)` the parent's guards hold nothing: the
+/// child makes its own.
 ///
 /// # Examples
 /// ```
@@ -40,8 +41,8 @@ use crate::{Mapping, PageRange, Result};
 /// ```
 #[must_use = "the pages may go when the guard is dropped"]
 pub struct PinGuard<'a> {
-    hold: Hold<'a>,
-    contents: Contents,
+    pub(super) hold: Hold<'a>,
+    pub(super) contents: Contents,
     view: View<'a>,
 }
 

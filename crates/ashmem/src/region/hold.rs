@@ -198,6 +198,12 @@ impl Hold<'_> {
     }
 }
 
+impl OwnedHold {
+    pub(super) fn pages(&self) -> Range<u64> {
+        self.pages.clone()
+    }
+}
+
 impl Drop for OwnedHold {
     fn drop(&mut self) {
         let OwnedHold { inner, pages, by, generation, is_use } = self;

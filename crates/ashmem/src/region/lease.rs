@@ -15,7 +15,7 @@ use crate::{PageRange, Result};
 /// So it is what readers of shared data take, and who has only a read-only descriptor. It does not keep the contents from being
 /// written.
 ///
-/// Made by [`Region::lease`]. In a child of `fork(2)` the parent's leases hold nothing: the child takes its own.
+/// Made by [`Region::lease`]; [`OwnedLease`](crate::OwnedLease) is one that borrows nothing. In a child of `fork(2)` the parent's leases hold nothing: the child takes its own.
 ///
 /// # Examples
 /// ```
@@ -35,8 +35,8 @@ use crate::{PageRange, Result};
 /// ```
 #[must_use = "a lease ends when it is dropped"]
 pub struct Lease<'a> {
-    hold: Hold<'a>,
-    contents: Contents,
+    pub(super) hold: Hold<'a>,
+    pub(super) contents: Contents,
 }
 
 impl Region {

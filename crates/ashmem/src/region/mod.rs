@@ -8,6 +8,7 @@ mod hold;
 mod holder;
 mod lease;
 mod options;
+mod owned;
 mod pins;
 mod protection;
 
@@ -23,6 +24,7 @@ pub use freeze::{FreezeError, Frozen};
 pub use guard::PinGuard;
 pub use lease::Lease;
 pub use options::RegionOptions;
+pub use owned::{OwnedLease, OwnedPinGuard};
 pub use pins::{Contents, PinStatus, Stats};
 
 pub(crate) use claim::{BUILDING, claims};
