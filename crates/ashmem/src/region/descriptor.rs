@@ -1,6 +1,6 @@
 //! Descriptors that come from elsewhere, and descriptors to hand on.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,9 @@ use crate::{Error, Result, reclaim};
 /// How long a receiver waits for somebody who is appending the control block right now.
 const APPEND_WAIT: Duration = Duration::from_secs(1);
 
+const UNSEALED: Error =
+    Error::NotARegion { reason: "a control block needs a file sealed against growing and shrinking" };
+
 impl Region {
     /// Makes a region of a descriptor that was received.
     ///
@@ -25,8 +28,8 @@ impl Region {
     ///
     /// # Errors
     /// [`Error::NotARegion`] when it is not a memfd (of ordinary pages), or when it claims to have a control block that
-    /// does not fit; [`Error::InvalidSize`] when it is empty; [`Error::System`]. The descriptor is closed in any case;
-    /// pass a duplicate to keep it.
+    /// does not fit; [`Error::InvalidSize`] when it is empty; [`Error::PurgeLocked`] when somebody has been giving it a control block
+    /// for a second; [`Error::System`]. The descriptor is closed in any case; pass a duplicate to keep it.
     pub fn from_fd(fd: OwnedFd) -> Result<Region> {
         Region::from_fd_with(fd, RegionOptions::new())
     }
@@ -36,30 +39,49 @@ impl Region {
     /// # Errors
     /// As [`Region::from_fd`].
     pub fn from_fd_with(fd: OwnedFd, options: RegionOptions) -> Result<Region> {
-        let status = settled_status(&fd)?;
-        if !status.is_memfd().map_err(Error::system("look at descriptor"))? {
-            return Err(Error::NotARegion { reason: "the descriptor is not a memfd" });
-        }
-        let size = if status.has_control_mark {
-            Layout::from_file_size(status.size)
-                .ok_or(Error::NotARegion { reason: "the file's size does not fit a control block" })?
-                .size
-        } else {
-            status.size
-        };
-        if size == 0 || size > SIZE_MAX {
-            return Err(Error::InvalidSize { size, max: SIZE_MAX });
-        }
+        let (size, is_marked) = described(fd.as_fd())?;
         let region = Region::new(fd, size, None, options.take_reclaimer());
         let control = region.inner.control()?;
-        if status.has_control_mark && control.is_none() {
-            return Err(Error::NotARegion { reason: "a control block needs a file sealed against growing" });
+        if is_marked && control.is_none() {
+            return Err(UNSEALED);
         }
         if control.is_some_and(Control::is_writable) && reclaim::any_unpinned(&region.inner) {
             // Whoever unpinned it may be gone, and its reclaimer with it.
             reclaim::watch(&region.inner);
         }
         Ok(region)
+    }
+
+    /// The size in bytes of the region that a descriptor names, as [`Region::from_fd`] would find it. The descriptor stays the
+    /// caller's.
+    ///
+    /// Takes one system call or two, and a third where the file could be growing by a control block just now. Maps nothing, so
+    /// the control block's version is not looked at.
+    ///
+    /// Stands for `ASHMEM_GET_SIZE`, `ashmem_valid` and `ashmem_get_size_region`.
+    ///
+    /// # Errors
+    /// As [`Region::from_fd`].
+    ///
+    /// # Examples
+    /// ```
+    /// use ashmem::Region;
+    ///
+    /// let region = Region::options().purgeable().create("tiles", 10_000)?;
+    /// assert_eq!(Region::probe(&region)?, 10_000);
+    /// assert!(Region::probe(std::io::stdin()).is_err());
+    /// # Ok::<(), ashmem::Error>(())
+    /// ```
+    pub fn probe(fd: impl AsFd) -> Result<u64> {
+        let fd = fd.as_fd();
+        let (size, is_marked) = described(fd)?;
+        if is_marked {
+            let seals = memfd::seals(fd).map_err(Error::system("read seals"))?;
+            if !seals.contains(SealFlags::SHRINK | SealFlags::GROW) {
+                return Err(UNSEALED);
+            }
+        }
+        Ok(size)
     }
 
     /// A new descriptor of this region that can only read, with a description (file position, locks) of its own.
@@ -105,27 +127,46 @@ impl Region {
     }
 }
 
-/// The file's status at a moment when nobody was between growing it by a control block and marking that. Who does so
+/// Size in bytes of the region behind a descriptor, and whether its file is marked as having a control block.
+fn described(fd: BorrowedFd<'_>) -> Result<(u64, bool)> {
+    let status = settled_status(fd)?;
+    let size = if status.has_control_mark {
+        Layout::from_file_size(status.size)
+            .ok_or(Error::NotARegion { reason: "the file's size does not fit a control block" })?
+            .size
+    } else {
+        status.size
+    };
+    if size == 0 || size > SIZE_MAX {
+        return Err(Error::InvalidSize { size, max: SIZE_MAX });
+    }
+    Ok((size, status.has_control_mark))
+}
+
+/// The status of a memfd at a moment when nobody was between growing it by a control block and marking that. Who does so
 /// holds the purge lock, whose place follows from the size of the grown file.
-fn settled_status(fd: &OwnedFd) -> Result<Status> {
-    let give_up = Instant::now() + APPEND_WAIT;
-    let status = || memfd::status(fd.as_fd()).map_err(Error::system("look at descriptor"));
-    let mut before = status()?;
+fn settled_status(fd: BorrowedFd<'_>) -> Result<Status> {
+    let look = || memfd::status(fd).map_err(Error::system("look at descriptor"));
+    let mut status = look()?;
+    if !status.is_memfd().map_err(Error::system("look at descriptor"))? {
+        return Err(Error::NotARegion { reason: "the descriptor is not a memfd" });
+    }
+    let mut give_up = None;
     loop {
-        let held = Layout::from_file_size(before.size).is_some_and(|layout| {
-            let byte = layout.control_start();
-            lock::is_held(fd.as_fd(), Kind::Read, byte, byte + 1).unwrap_or(false)
-        });
-        let after = status()?;
-        let same = (before.size, before.has_control_mark) == (after.size, after.has_control_mark);
-        if after.has_control_mark || (same && !held) {
-            return Ok(after);
+        let layout = Layout::from_file_size(status.size).filter(|_| !status.has_control_mark);
+        // Marked already, or not grown.
+        let Some(layout) = layout else { return Ok(status) };
+        let byte = layout.control_start();
+        let held = lock::is_held(fd, Kind::Read, byte, byte + 1).unwrap_or(false);
+        let before = std::mem::replace(&mut status, look()?);
+        if status.has_control_mark || (!held && status.size == before.size) {
+            return Ok(status);
         }
-        if Instant::now() > give_up {
+        let now = Instant::now();
+        if now > *give_up.get_or_insert(now + APPEND_WAIT) {
             return Err(Error::PurgeLocked { operation: "receive region" });
         }
         std::thread::sleep(Duration::from_micros(100));
-        before = after;
     }
 }
 
@@ -166,6 +207,66 @@ mod tests {
         }
         assert!(matches!(Region::from_fd(raw_memfd(0)), Err(Error::InvalidSize { .. })));
         assert!(matches!(Region::from_fd(raw_memfd(SIZE_MAX + 1)), Err(Error::InvalidSize { .. })));
+    }
+
+    #[test]
+    fn a_probe_says_what_receiving_would() {
+        let page = crate::page_size();
+        let file = tempfile::tempfile().expect("a file");
+        file.set_len(Layout::new(page).file_size()).expect("a size");
+        let purgeable = Region::options().purgeable().create("probed", 3 * page - 7).expect("a region");
+        let marked = |size| {
+            let fd = raw_memfd(size);
+            memfd::set_control_mark(fd.as_fd()).expect("the owner may");
+            fd
+        };
+        for fd in [
+            raw_memfd(1),
+            raw_memfd(page),
+            // Could have grown.
+            raw_memfd(Layout::new(page).file_size()),
+            raw_memfd(SIZE_MAX),
+            raw_memfd(SIZE_MAX + 1),
+            raw_memfd(0),
+            marked(3 * page - 7),
+            marked(Layout::new(page).file_size()),
+            purgeable.share_read_only().expect("reopened"),
+            purgeable.into_fd().expect("the descriptor"),
+            file.into(),
+            File::open("/dev/null").expect("a device").into(),
+            std::io::pipe().expect("a pipe").0.into(),
+        ] {
+            let probed = Region::probe(&fd);
+            match (Region::from_fd(fd), probed) {
+                (Ok(region), Ok(size)) => assert_eq!(region.size(), size),
+                (Err(refused), Err(probed)) => assert_eq!(refused.to_string(), probed.to_string()),
+                (received, probed) => panic!("received {received:?}, probed {probed:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_probe_waits_for_the_end_of_an_append() {
+        let size = 40 * crate::page_size() - 7;
+        let layout = Layout::new(size);
+        let fd = raw_memfd(layout.file_size());
+        let lock = memfd::reopen(fd.as_fd(), true).expect("reopened");
+        let byte = layout.control_start();
+        assert_eq!(lock::try_set(lock.as_fd(), Kind::Write, byte, byte + 1), Ok(true));
+        std::thread::scope(|scope| {
+            let probe = scope.spawn(|| Region::probe(&fd));
+            std::thread::sleep(Duration::from_millis(20));
+            memfd::add_seals(fd.as_fd(), SealFlags::SHRINK | SealFlags::GROW).expect("sealed");
+            memfd::set_control_mark(fd.as_fd()).expect("the owner may");
+            assert_eq!(probe.join().expect("no panic").expect("a region"), size);
+        });
+        // One that never ends.
+        let fd = raw_memfd(layout.file_size());
+        let lock = memfd::reopen(fd.as_fd(), true).expect("reopened");
+        assert_eq!(lock::try_set(lock.as_fd(), Kind::Write, byte, byte + 1), Ok(true));
+        assert!(matches!(Region::probe(&fd), Err(Error::PurgeLocked { .. })));
+        drop(lock);
+        assert_eq!(Region::probe(&fd).expect("a plain region"), layout.file_size());
     }
 
     #[test]
