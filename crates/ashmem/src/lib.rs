@@ -79,7 +79,9 @@ pub use self::{
     protection::Protection,
     purgeable::{BuildError, Purgeable, PurgeableGuard, PurgeableOptions},
     reclaim::pressure,
-    reclaim::{Clock, Freed, Metrics, Policy, PurgeEvent, Reclaimer, ReclaimerBuilder, SystemClock},
+    reclaim::{
+        Clock, Freed, ListenerId, Metrics, Policy, PurgeEvent, Reclaimer, ReclaimerBuilder, SystemClock,
+    },
     region::{
         Contents, FreezeError, Frozen, Lease, NAME_MAX, OwnedLease, OwnedPinGuard, PinGuard, PinStatus,
         Region, RegionOptions, Stats,

@@ -11,7 +11,7 @@ use super::lookout::Lookout;
 use super::metrics::{Counters, add};
 use super::pressure::{Headroom, Reading};
 use super::victims::{self, Scan, any_unpinned};
-use super::{Clock, Freed, Policy, PurgeEvent, Reclaimer, thread};
+use super::{Clock, Freed, ListenerId, Policy, PurgeEvent, Reclaimer, thread};
 use crate::page::page_size;
 use crate::presence::Presence;
 use crate::region::Inner;
@@ -46,7 +46,7 @@ pub(super) struct State {
     pub(super) policy_changed: bool,
     /// Wakes the thread. None while there is no thread.
     pub(super) thread: Option<Arc<OwnedFd>>,
-    pub(super) listeners: Vec<Listener>,
+    pub(super) listeners: Vec<(ListenerId, Listener)>,
     /// Eventfds that count purges, as long as their owners keep them.
     pub(super) counters: Vec<Weak<OwnedFd>>,
     pub(super) last_stall: Option<Duration>,
@@ -272,7 +272,7 @@ impl Shared {
             for counter in counters.iter().filter_map(Weak::upgrade) {
                 thread::wake(&counter);
             }
-            for listener in &listeners {
+            for (_, listener) in &listeners {
                 // Other regions wait to be purged, whatever happens to this one's owner.
                 if catch_unwind(AssertUnwindSafe(|| listener(&event))).is_err() {
                     add(&self.counters.listener_panics, 1);

@@ -29,6 +29,7 @@ mod victims;
 use std::fmt;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -85,6 +86,10 @@ pub struct PurgeEvent {
     pub freed: u64,
 }
 
+/// What [`Reclaimer::on_purge`] gives, for [`Reclaimer::remove_listener`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ListenerId(u64);
+
 /// What a call of the reclaimer took away.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -131,9 +136,23 @@ impl Reclaimer {
     }
 
     /// Calls `listener` after each purge by this reclaimer, in the thread that purged. It may use regions and this
-    /// reclaimer, and should be quick: memory is short. It is called for as long as the reclaimer lives.
-    pub fn on_purge(&self, listener: impl Fn(&PurgeEvent) + Send + Sync + 'static) {
-        self.with(|state| state.listeners.push(Arc::new(listener)));
+    /// reclaimer, and should be quick: memory is short. It is called until it is [removed](Self::remove_listener), or for as long as
+    /// the reclaimer lives.
+    pub fn on_purge(&self, listener: impl Fn(&PurgeEvent) + Send + Sync + 'static) -> ListenerId {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let id = ListenerId(NEXT.fetch_add(1, Ordering::Relaxed));
+        self.with(|state| state.listeners.push((id, Arc::new(listener))));
+        id
+    }
+
+    /// Removes a listener, and says whether there was one of that number. Calls that began before go on meanwhile.
+    pub fn remove_listener(&self, id: ListenerId) -> bool {
+        let removed = self.with(|state| {
+            let place = state.listeners.iter().position(|(other, _)| *other == id)?;
+            Some(state.listeners.remove(place))
+        });
+        // Dropped here, where nothing is locked: it is the program's.
+        removed.is_some()
     }
 
     /// An eventfd that becomes readable after purges by this reclaimer, for event loops; reading it gives how many there

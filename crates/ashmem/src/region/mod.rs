@@ -151,6 +151,12 @@ impl Region {
         Ok(OsStr::from_bytes(self.inner.name.get_or_init(|| name)))
     }
 
+    /// Whether the region has a control block by now, so that pages of it can be unpinned or may have been, by any of its holders.
+    #[must_use]
+    pub fn has_control_block(&self) -> bool {
+        self.inner.control().is_ok_and(|control| control.is_some())
+    }
+
     /// The inode number: the same for all descriptors of one region, different for any two regions that live at the same
     /// time. Stands for `ASHMEM_GET_FILE_ID`.
     ///

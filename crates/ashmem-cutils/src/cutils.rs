@@ -1,0 +1,84 @@
+//! `<cutils/ashmem.h>`: libcutils' interface.
+#![allow(unsafe_code, reason = "functions that C calls")]
+#![allow(clippy::missing_safety_doc, reason = "the documentation is C's")]
+
+use std::ffi::{CStr, c_char, c_int};
+
+use ashmem::RegionOptions;
+
+use crate::failure::{Failure, call};
+use crate::region;
+
+/// Pinned, and everything is as it was.
+pub const ASHMEM_NOT_PURGED: c_int = 0;
+/// Pinned, and at least one page had been taken away: it reads as zeros.
+pub const ASHMEM_WAS_PURGED: c_int = 1;
+
+/// Whether a descriptor names a region.
+///
+/// 1 for a region, which every memfd of ordinary pages is; 0 for anything else, also when it is no descriptor.
+#[unsafe(no_mangle)]
+pub extern "C" fn ashmem_valid(fd: c_int) -> c_int {
+    call(0, |_| Ok(region::size(fd).is_ok().into()))
+}
+
+/// Makes a region of `size` bytes, all zeros and pinned, and returns a descriptor of it that is closed on exec.
+///
+/// `name` is a label that shows in /proc/PID/maps; at most 249 bytes of it are used, and NULL stands for "none". The region
+/// lives until its last descriptor and its last mapping are gone, in whatever processes they are. No memory is used before it is touched.
+///
+/// Returns -1 and sets errno: EINVAL for a size of 0 or of 2^56 bytes and more; EMFILE, ENFILE; ENOMEM.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ashmem_create_region(name: *const c_char, size: usize) -> c_int {
+    call(-1, |_| {
+        // SAFETY: NULL or a string that ends with NUL, as the caller of C's interface promises.
+        let name = (!name.is_null()).then(|| unsafe { CStr::from_ptr(name) });
+        region::create(&RegionOptions::new(), name, size as u64)
+    })
+}
+
+/// Takes protection bits away from a region: `prot` is what is left of PROT_READ, PROT_WRITE and PROT_EXEC, for all
+/// processes and for good. Mappings made before stay as they are.
+///
+/// Without PROT_WRITE the kernel refuses every writable mapping, and the region is never purged any more. Taking the other
+/// two away is recorded; this library honours it, mmap(2) itself does not.
+///
+/// Returns 0; or -1 and sets errno: EINVAL when a bit would be added; ENOTTY when it is not a region; EBADF; EACCES for a
+/// read-only descriptor; EPERM when only the owner may.
+#[unsafe(no_mangle)]
+pub extern "C" fn ashmem_set_prot_region(fd: c_int, prot: c_int) -> c_int {
+    call(-1, |_| region::set_protection(fd, prot).map(|()| 0))
+}
+
+/// Pins pages: they stay until they are unpinned. Waits for a purge of them that is under way.
+///
+/// `offset` and `len` are in bytes, multiples of the page size; `len` 0 means "to the end of the region". Pins are flags of the
+/// pages, not counts, and every descriptor in every process sees the same ones.
+///
+/// Returns ASHMEM_NOT_PURGED, or ASHMEM_WAS_PURGED if any of the pages was taken away since it was unpinned, which is told
+/// once; or -1 and sets errno: EINVAL for a bad range; ENOTTY when it is not a region; EBADF; EACCES for a read-only descriptor;
+/// ETIMEDOUT when a purge has not ended for 10 seconds, after which pinning again is safe.
+#[unsafe(no_mangle)]
+pub extern "C" fn ashmem_pin_region(fd: c_int, offset: usize, len: usize) -> c_int {
+    call(-1, |thread| region::pin(fd, thread, offset as u64, len as u64))
+}
+
+/// Unpins pages: they may be taken away when memory runs short, those that were unpinned longest ago first.
+///
+/// The range is as for ashmem_pin_region. Nothing is freed by this alone. The first call starts a thread that watches memory.
+///
+/// Returns 0; or -1 and sets errno: as ashmem_pin_region; EPERM when the region cannot be unpinned, as it lost PROT_WRITE, is
+/// sealed against growing, or belongs to another user and was never unpinned by them.
+#[unsafe(no_mangle)]
+pub extern "C" fn ashmem_unpin_region(fd: c_int, offset: usize, len: usize) -> c_int {
+    call(-1, |thread| region::unpin(fd, thread, offset as u64, len as u64))
+}
+
+/// The size of a region in bytes, as it was made.
+///
+/// Returns -1 and sets errno: ENOTTY when it is not a region; EBADF; EOVERFLOW when it has 2 GiB or more, which
+/// `ashmem_get_size` and `ASharedMemory_getSize` can say.
+#[unsafe(no_mangle)]
+pub extern "C" fn ashmem_get_size_region(fd: c_int) -> c_int {
+    call(-1, |_| c_int::try_from(region::size(fd)?).map_err(|_| Failure(libc::EOVERFLOW)))
+}

@@ -1,0 +1,266 @@
+//! Objects that may be taken away while other threads look at them: hazard pointers, one for each thread.
+//!
+//! A reader writes down what it is about to look at, and then looks whether that is still in its cell. Who has emptied a cell looks
+//! afterwards whether anybody has written the object down, and drops it if not. Between the two steps of each is a barrier
+//! of a pair ([`light_barrier`], [`heavy_barrier`]), so one of them sees the other. Reading costs two plain stores.
+//!
+//! Threads that find no slot to write into, and signal handlers that interrupt a reader of the same thread, read as *guests*,
+//! who are only counted: while there is one, nothing is dropped.
+#![allow(unsafe_code, reason = "pointers that are shared between threads")]
+
+use std::ops::Deref;
+use std::ptr;
+
+use crate::sync::{AtomicPtr, AtomicUsize, Ordering, heavy_barrier, light_barrier};
+
+/// How many slots are tried for a thread.
+const PROBES: usize = 4;
+
+/// A number that no other living thread of the process has, and that is not 0.
+pub(crate) type Thread = usize;
+
+/// An object on the heap.
+struct Node<T> {
+    object: T,
+    /// The next one that waits to be dropped.
+    next: AtomicPtr<Node<T>>,
+}
+
+/// A place for an object, or none.
+pub(crate) struct Cell<T>(AtomicPtr<Node<T>>);
+
+/// What was taken out of its cell, for [`Domain::retire`].
+#[must_use = "it is dropped by being retired"]
+pub(crate) struct Taken<T>(*mut Node<T>);
+
+/// What a thread looks at, in a cache line of its own.
+#[repr(align(64))]
+struct Slot<T> {
+    /// The thread that it belongs to, or 0.
+    owner: AtomicUsize,
+    node: AtomicPtr<Node<T>>,
+}
+
+/// Who looks at the objects of some cells, and which of them wait to be dropped.
+pub(crate) struct Domain<T, const SLOTS: usize> {
+    slots: [Slot<T>; SLOTS],
+    guests: AtomicUsize,
+    /// How often this process was forked: guests of a parent are none of the child.
+    generation: AtomicUsize,
+    retired: AtomicPtr<Node<T>>,
+}
+
+/// An object that is not dropped as long as this lives.
+pub(crate) struct Reading<'a, T> {
+    node: &'a Node<T>,
+    end: End<'a, T>,
+}
+
+enum End<'a, T> {
+    Slot(&'a Slot<T>),
+    Guest { guests: &'a AtomicUsize, generation: &'a AtomicUsize, born: usize },
+}
+
+impl<T> Cell<T> {
+    pub(crate) fn empty() -> Cell<T> {
+        Cell(AtomicPtr::new(ptr::null_mut()))
+    }
+
+    /// Puts an object into an empty cell; gives it back when there is one already.
+    pub(crate) fn fill(&self, object: T) -> Result<(), T> {
+        let node = Box::into_raw(Box::new(Node { object, next: AtomicPtr::new(ptr::null_mut()) }));
+        match self.0.compare_exchange(ptr::null_mut(), node, Ordering::AcqRel, Ordering::Relaxed) {
+            Ok(_) => Ok(()),
+            Err(_) => {
+                // SAFETY: it came from `Box::into_raw`, and nobody else has seen it.
+                let node = unsafe { Box::from_raw(node) };
+                Err(node.object)
+            }
+        }
+    }
+
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.load(Ordering::Acquire).is_null()
+    }
+
+    /// Empties the cell.
+    pub(crate) fn take(&self) -> Option<Taken<T>> {
+        let node = self.0.swap(ptr::null_mut(), Ordering::AcqRel);
+        (!node.is_null()).then_some(Taken(node))
+    }
+
+    /// Empties the cell if what is being read is still there.
+    pub(crate) fn take_if(&self, reading: &Reading<'_, T>) -> Option<Taken<T>> {
+        let node = ptr::from_ref(reading.node).cast_mut();
+        // It cannot be another one at the same address: what is read is not dropped.
+        let swapped = self.0.compare_exchange(node, ptr::null_mut(), Ordering::AcqRel, Ordering::Relaxed);
+        swapped.is_ok().then_some(Taken(node))
+    }
+}
+
+impl<T, const SLOTS: usize> Domain<T, SLOTS> {
+    #[cfg(not(loom))]
+    pub(crate) const fn new() -> Self {
+        Domain {
+            slots: [const { Slot { owner: AtomicUsize::new(0), node: AtomicPtr::new(ptr::null_mut()) } };
+                SLOTS],
+            guests: AtomicUsize::new(0),
+            generation: AtomicUsize::new(0),
+            retired: AtomicPtr::new(ptr::null_mut()),
+        }
+    }
+
+    #[cfg(loom)]
+    pub(crate) fn new() -> Self {
+        let slot = |_| Slot { owner: AtomicUsize::new(0), node: AtomicPtr::new(ptr::null_mut()) };
+        Domain {
+            slots: std::array::from_fn(slot),
+            guests: AtomicUsize::new(0),
+            generation: AtomicUsize::new(0),
+            retired: AtomicPtr::new(ptr::null_mut()),
+        }
+    }
+
+    /// The slots that a thread may have.
+    #[inline]
+    fn places(&self, thread: Thread) -> impl Iterator<Item = &Slot<T>> {
+        // What tells threads apart is anywhere in the number.
+        let first = ((thread as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize;
+        (0..PROBES.min(SLOTS)).map(move |probe| &self.slots[(first + probe) % SLOTS])
+    }
+
+    /// What is in a cell, for a thread that has [entered](Self::enter) and reads nothing else.
+    #[inline]
+    pub(crate) fn read_at_once(&self, cell: &Cell<T>, thread: Thread) -> Option<Reading<'_, T>> {
+        let slot = self.places(thread).find(|slot| slot.owner.load(Ordering::Relaxed) == thread)?;
+        let node = cell.0.load(Ordering::Acquire);
+        if node.is_null() || !slot.node.load(Ordering::Relaxed).is_null() {
+            return None;
+        }
+        slot.node.store(node, Ordering::Release);
+        light_barrier();
+        if cell.0.load(Ordering::Acquire) != node {
+            slot.node.store(ptr::null_mut(), Ordering::Release);
+            return None;
+        }
+        // SAFETY: it was in the cell after it had been written down, so who takes it out sees that and does not drop it.
+        let node = unsafe { &*node };
+        Some(Reading { node, end: End::Slot(slot) })
+    }
+
+    /// What is in a cell, for anybody.
+    pub(crate) fn read_as_guest(&self, cell: &Cell<T>) -> Option<Reading<'_, T>> {
+        let born = self.generation.load(Ordering::Relaxed);
+        self.guests.fetch_add(1, Ordering::SeqCst);
+        let end = End::Guest { guests: &self.guests, generation: &self.generation, born };
+        light_barrier();
+        let node = cell.0.load(Ordering::SeqCst);
+        if node.is_null() {
+            end.come();
+            return None;
+        }
+        // SAFETY: it was in the cell after the guest had been counted, so who takes it out sees that and drops nothing.
+        let node = unsafe { &*node };
+        Some(Reading { node, end })
+    }
+
+    /// Gives a thread that has none a slot, if one of its places is free.
+    pub(crate) fn enter(&self, thread: Thread) -> bool {
+        self.places(thread).any(|slot| {
+            let owner = slot.owner.compare_exchange(0, thread, Ordering::AcqRel, Ordering::Relaxed);
+            owner.is_ok() || owner == Err(thread)
+        })
+    }
+
+    /// Takes a thread's slot back, at its end.
+    pub(crate) fn leave(&self, thread: Thread) {
+        for slot in self.places(thread) {
+            let _ = slot.owner.compare_exchange(thread, 0, Ordering::AcqRel, Ordering::Relaxed);
+        }
+    }
+
+    /// In a forked child: there is no other thread than this one.
+    pub(crate) fn start_anew(&self, thread: Thread) {
+        for slot in &self.slots {
+            if slot.owner.load(Ordering::Relaxed) != thread {
+                slot.node.store(ptr::null_mut(), Ordering::Relaxed);
+                slot.owner.store(0, Ordering::Relaxed);
+            }
+        }
+        self.generation.fetch_add(1, Ordering::Relaxed);
+        self.guests.store(0, Ordering::Relaxed);
+    }
+
+    /// Drops what was taken as soon as nobody looks at it any more: now, or in a later call.
+    pub(crate) fn retire(&self, taken: Taken<T>) {
+        self.push(taken.0);
+        self.sweep();
+    }
+
+    /// Drops what was retired and nobody looks at any more.
+    pub(crate) fn sweep(&self) {
+        if self.retired.load(Ordering::Relaxed).is_null() {
+            return;
+        }
+        let mut next = self.retired.swap(ptr::null_mut(), Ordering::AcqRel);
+        // Whoever reads one of these began before they were taken, so is seen from here on.
+        let known = heavy_barrier();
+        let any_guest = self.guests.load(Ordering::SeqCst) != 0;
+        while !next.is_null() {
+            let node = next;
+            // SAFETY: nobody drops what is in the list, and who has emptied the list has it alone.
+            next = unsafe { &*node }.next.load(Ordering::Relaxed);
+            let is_read = || self.slots.iter().any(|slot| ptr::eq(slot.node.load(Ordering::Acquire), node));
+            if !known || any_guest || is_read() {
+                self.push(node);
+            } else {
+                // SAFETY: it came from `Box::into_raw`, is in no cell and in no list, and nobody looks at it.
+                drop(unsafe { Box::from_raw(node) });
+            }
+        }
+    }
+
+    /// Puts a node that is in no cell and no list into the list of those that wait.
+    fn push(&self, node: *mut Node<T>) {
+        let mut first = self.retired.load(Ordering::Relaxed);
+        loop {
+            // SAFETY: nobody drops it before it is in the list.
+            unsafe { &*node }.next.store(first, Ordering::Relaxed);
+            match self.retired.compare_exchange(first, node, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return,
+                Err(now) => first = now,
+            }
+        }
+    }
+}
+
+impl<T> End<'_, T> {
+    #[inline]
+    fn come(&self) {
+        match self {
+            End::Slot(slot) => slot.node.store(ptr::null_mut(), Ordering::Release),
+            End::Guest { guests, generation, born } => {
+                if generation.load(Ordering::Relaxed) == *born {
+                    guests.fetch_sub(1, Ordering::SeqCst);
+                }
+            }
+        }
+    }
+}
+
+impl<T> Deref for Reading<'_, T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        &self.node.object
+    }
+}
+
+impl<T> Drop for Reading<'_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        self.end.come();
+    }
+}

@@ -1,0 +1,31 @@
+//! The C interface of ashmem for Linux.
+//!
+//! Three headers, each of which is one module here, and generated from it (`ci/headers`):
+//!
+//! | header | module | what it is |
+//! |---|---|---|
+//! | `<cutils/ashmem.h>` | [`cutils`] | libcutils' six functions |
+//! | `<android/sharedmem.h>` | [`sharedmem`] | the NDK's `ASharedMemory` |
+//! | `<ashmem.h>` | [`extended`] | what these lack |
+//!
+//! Regions are plain descriptors. No function aborts, prints, or changes `errno` when it succeeds.
+//!
+//! Rust programs need none of this: they use the crate `ashmem-linux`.
+
+#[cfg(not(loom))]
+pub mod cutils;
+#[cfg(not(loom))]
+pub mod extended;
+#[cfg(not(loom))]
+pub mod sharedmem;
+
+#[cfg(not(loom))]
+mod callback;
+mod descriptor;
+#[cfg(not(loom))]
+mod failure;
+#[cfg(not(loom))]
+mod region;
+mod sync;
+#[cfg(not(loom))]
+mod sys;

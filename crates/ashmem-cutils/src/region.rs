@@ -1,0 +1,78 @@
+//! What the headers' functions have in common, in Rust's terms.
+#![allow(unsafe_code, reason = "answers that are written to where C wants them")]
+
+use std::ffi::{CStr, OsStr, c_int};
+use std::ops::Bound;
+use std::os::fd::IntoRawFd;
+use std::os::unix::ffi::OsStrExt;
+
+use ashmem::{Error, NAME_MAX, Protection, Region, RegionOptions};
+use rustix::io::Errno;
+
+use crate::descriptor;
+use crate::failure::{Failure, Result, Thread};
+use crate::sys;
+
+/// The label of regions that get none.
+const NO_NAME: &[u8] = b"none";
+
+/// A range as the driver writes it, in bytes: a length of 0 means "to the end".
+pub(crate) type Span = (Bound<u64>, Bound<u64>);
+
+#[inline]
+pub(crate) fn span(offset: u64, len: u64) -> Result<Span> {
+    let start = if offset == 0 { Bound::Unbounded } else { Bound::Included(offset) };
+    let end = match len {
+        0 => Bound::Unbounded,
+        len => Bound::Excluded(offset.checked_add(len).ok_or(Failure(libc::EINVAL))?),
+    };
+    Ok((start, end))
+}
+
+pub(crate) fn create(options: &RegionOptions, name: Option<&CStr>, size: u64) -> Result<c_int> {
+    let name = name.map_or(NO_NAME, CStr::to_bytes);
+    let name = &name[..name.len().min(NAME_MAX)];
+    let region = options.create(OsStr::from_bytes(name), size)?;
+    Ok(region.into_fd()?.into_raw_fd())
+}
+
+#[inline]
+pub(crate) fn pin(fd: c_int, thread: Thread, offset: u64, len: u64) -> Result<c_int> {
+    let span = span(offset, len)?;
+    let contents = descriptor::pinning(fd, thread, |region| region.pin(span))?;
+    Ok(contents.is_purged().into())
+}
+
+#[inline]
+pub(crate) fn unpin(fd: c_int, thread: Thread, offset: u64, len: u64) -> Result<c_int> {
+    let span = span(offset, len)?;
+    descriptor::pinning(fd, thread, |region| region.unpin(span))?;
+    Ok(0)
+}
+
+/// The size in bytes of the region behind a descriptor; 0 for an empty memfd.
+pub(crate) fn size(fd: c_int) -> Result<u64> {
+    sys::with(fd, |fd| match Region::probe(fd) {
+        Err(Error::InvalidSize { size: 0, .. }) => Ok(0),
+        answer => Ok(answer?),
+    })
+}
+
+pub(crate) fn set_protection(fd: c_int, bits: c_int) -> Result<()> {
+    let mask = u32::try_from(bits).ok().and_then(Protection::from_bits).ok_or(Errno::INVAL)?;
+    descriptor::looking(fd, |region| region.set_protection(mask))
+}
+
+/// Writes an answer to where C wants it, and returns 0. Without such a place nothing is asked.
+///
+/// # Safety
+/// `place` is NULL, or valid for a write.
+pub(crate) unsafe fn answer<T>(place: *mut T, ask: impl FnOnce() -> Result<T>) -> Result<c_int> {
+    if place.is_null() {
+        return Err(Failure(libc::EINVAL));
+    }
+    let answer = ask()?;
+    // SAFETY: not NULL, so valid by the caller's promise.
+    unsafe { place.write(answer) };
+    Ok(0)
+}
