@@ -84,7 +84,7 @@ pub struct ashmem_purge_event {
 
 /// Called after pages were taken away, with the `data` that it was registered with.
 #[allow(non_camel_case_types, reason = "a name of C's")]
-pub type ashmem_purge_callback = extern "C" fn(event: *const ashmem_purge_event, data: *mut c_void);
+pub type ashmem_purge_callback = Option<extern "C" fn(event: *const ashmem_purge_event, data: *mut c_void)>;
 
 /// A callback that is registered: see ashmem_on_purge.
 #[allow(non_camel_case_types, reason = "a name of C's")]
@@ -161,7 +161,7 @@ pub unsafe extern "C" fn ashmem_get_metrics(metrics: *mut ashmem_metrics) -> c_i
 /// errno: EINVAL when `callback` is NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn ashmem_on_purge(
-    callback: Option<ashmem_purge_callback>,
+    callback: ashmem_purge_callback,
     data: *mut c_void,
 ) -> *mut ashmem_purge_listener {
     call(std::ptr::null_mut(), |_| {
