@@ -99,7 +99,8 @@ pub(crate) fn effective() -> bool {
     let errno = errno::get();
     let answer = Program::open().is_some_and(|program| {
         let token = token();
-        let answer = program.closes(token)
+        let answer = program.has_this_errno()
+            && program.closes(token)
             && program.duplicates(token)
             && program.closes_ranges(token)
             && program.closes_streams();
@@ -158,6 +159,18 @@ impl Program {
         }
         // SAFETY: the caller's promise.
         Some(unsafe { mem::transmute_copy::<*mut c_void, F>(&found) })
+    }
+
+    /// Whether the program's C library is the one that this library has. In a namespace of `dlmopen(3)` there is another copy, and
+    /// the errno that a probe would change is not the one that is put back.
+    fn has_this_errno(&self) -> bool {
+        type Place = unsafe extern "C" fn() -> *mut c_int;
+        // SAFETY: the function's type.
+        let Some(place) = (unsafe { self.function::<Place>(c"__errno_location") }) else { return false };
+        // SAFETY: asks for an address only.
+        let its = unsafe { place() };
+        // SAFETY: as above.
+        its == unsafe { libc::__errno_location() }
     }
 
     fn closes(&self, token: c_int) -> bool {
