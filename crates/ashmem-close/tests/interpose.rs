@@ -39,7 +39,6 @@ fn check_calls(with: &str, without: &str) {
     let own = |line: &&str| !line.starts_with("heard ");
     assert!(without.lines().all(|line| own(&line)) && without.contains("is_open(200) = 1"), "{without}");
     let answers: Vec<&str> = with.lines().filter(own).collect();
-    // The last line is written after the output was closed.
     assert_eq!(answers, without.lines().collect::<Vec<_>>(), "answers and errno differ");
 
     assert!(with.contains("heard effective 1 1 1 errno 18\n"), "{with}");
@@ -61,7 +60,7 @@ fn check_calls(with: &str, without: &str) {
         }
     }
     assert_eq!(next, None, "never heard\n{with}");
-    // Of the last call, its output closed.
+    // In the last call, which closes the output.
     assert_eq!(heard, ["0 2147483647 open"], "{with}");
 }
 
@@ -103,17 +102,28 @@ fn behind_a_library_that_passes_on() {
     check_calls(&text(Command::new(&linked).env("LD_PRELOAD", front)), &without);
 }
 
+/// Checks a run of `calls.c` that the library takes no part in.
+fn check_passed_by(with: &str, without: &str) {
+    let (heard, answers): (Vec<&str>, Vec<&str>) = with.lines().partition(|line| line.starts_with("heard "));
+    assert_eq!(heard, ["heard effective 0 0 0 errno 18"]);
+    assert_eq!(answers, without.lines().collect::<Vec<_>>());
+}
+
 #[test]
 fn behind_a_library_that_swallows() {
     let Some(bench) = Bench::new() else { return };
     let front = bench.compile_library("front", &["-DSWALLOW"]);
     let without = text(&mut Command::new(bench.compile("calls", &[])));
     let linked = bench.compile_linked("calls", &[]);
-    let with = text(Command::new(&linked).env("LD_PRELOAD", front));
-    let (heard, answers): (Vec<&str>, Vec<&str>) = with.lines().partition(|line| line.starts_with("heard "));
-    assert_eq!(heard, ["heard effective 0 0 0 errno 18"]);
-    // The last answer is lost with the output in both.
-    assert_eq!(answers, without.lines().collect::<Vec<_>>());
+    check_passed_by(&text(Command::new(&linked).env("LD_PRELOAD", front)), &without);
+}
+
+#[test]
+fn behind_the_c_library() {
+    let Some(bench) = Bench::new() else { return };
+    let without = text(&mut Command::new(bench.compile("calls", &[])));
+    let linked = bench.compile_linked("calls", &["-Wl,--no-as-needed", "-lc"]);
+    check_passed_by(&text(&mut Command::new(&linked)), &without);
 }
 
 #[test]
