@@ -17,7 +17,7 @@ pub(crate) fn heavy_barrier() -> bool {
 }
 
 #[cfg(not(loom))]
-pub(crate) use asymmetric::{heavy_barrier, light_barrier};
+pub(crate) use asymmetric::{heavy_barrier, light_barrier, register};
 
 /// A pair of barriers that order as two sequentially consistent fences do, the frequent one at the price of the rare one: that
 /// one makes all threads of the process pass a fence (`membarrier(2)`).
@@ -31,7 +31,20 @@ mod asymmetric {
     /// The process has told the kernel that it will ask for fences.
     static REGISTERED: AtomicBool = AtomicBool::new(false);
 
-    /// The frequent one. Before the first [`heavy_barrier`], and where the kernel has no `membarrier`, a fence.
+    /// Makes the frequent one cheap, if the kernel can do that. To be called before there is anything to read, as neither
+    /// barrier goes with the other one of before.
+    pub(crate) fn register() {
+        if is_registered() {
+            REGISTERED.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn is_registered() -> bool {
+        membarrier(MembarrierCommand::RegisterPrivateExpedited).is_ok()
+            && membarrier(MembarrierCommand::PrivateExpedited).is_ok()
+    }
+
+    /// The frequent one. Before [`register`], and where the kernel has no `membarrier`, a fence.
     #[inline(always)]
     pub(crate) fn light_barrier() {
         if REGISTERED.load(Ordering::Relaxed) {
@@ -44,20 +57,12 @@ mod asymmetric {
     /// The rare one. False when it could not be had: then nothing is known of other threads.
     pub(crate) fn heavy_barrier() -> bool {
         fence(Ordering::SeqCst);
-        match membarrier(MembarrierCommand::PrivateExpedited) {
-            Ok(()) => return true,
-            // Not registered, or in a kernel that forgets it at a fork.
-            Err(Errno::PERM) => {}
-            // Nobody has ever gone without a fence.
-            Err(_) => return !REGISTERED.load(Ordering::Relaxed),
-        }
-        if membarrier(MembarrierCommand::RegisterPrivateExpedited).is_err() {
-            return !REGISTERED.load(Ordering::Relaxed);
-        }
-        let done = membarrier(MembarrierCommand::PrivateExpedited).is_ok();
-        if done {
-            REGISTERED.store(true, Ordering::Relaxed);
-        }
-        done || !REGISTERED.load(Ordering::Relaxed)
+        !REGISTERED.load(Ordering::Relaxed)
+            || match membarrier(MembarrierCommand::PrivateExpedited) {
+                Ok(()) => true,
+                // A kernel that forgets at a fork who has registered.
+                Err(Errno::PERM) => is_registered(),
+                Err(_) => false,
+            }
     }
 }

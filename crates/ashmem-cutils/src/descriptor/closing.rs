@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
 use rustix::process::{Pid, getpid};
 
-use crate::failure;
+use crate::{failure, sync};
 
 /// What `ashmem_close_watch` calls with the first and the last descriptor that is closed.
 type Listener = extern "C" fn(c_uint, c_uint);
@@ -42,6 +42,7 @@ pub(super) fn find_out() -> bool {
             // SAFETY: the symbol of that name is this function, by its documentation.
             unsafe { watch(on_close) == 1 }
         });
+        sync::register();
         // Several threads may come here at once: they find the same.
         CLOSING.store(if seen { SEEN } else { UNSEEN }, Ordering::Release);
     }
