@@ -8,7 +8,7 @@
 //! The file's size says everything about the layout, and the kernel keeps it (SHRINK and GROW are sealed): so many whole
 //! pages of data and control, and behind them as many bytes as the last data page has in use. That there is a control block is marked
 //! by the file's sticky bit. Neither can be faked through the contents, and the contents are never trusted: every 64-bit value
-//! in the block is valid. All zeros mean "everything pinned, nothing removed from the protection mask", so pages of the block
+//! in the block is valid. All zeros mean "everything pinned, nothing removed from the protection mask" (but see [`mode`]), so pages of the block
 //! that were never used take no memory.
 
 use std::ops::Range;
@@ -23,6 +23,7 @@ use crate::state::{Area, HEAD_WORDS, Holds, SLOTS, Table, row_words, slots};
 use crate::sync::{AtomicU64, Ordering};
 use crate::sys::map::RawMap;
 use crate::sys::memfd::{self, Status};
+use crate::sys::mode;
 use crate::{Error, Protection, Result};
 
 /// Indices of the header's words. The area's words share a cache line of their own.
@@ -213,7 +214,7 @@ impl Control {
         if seals.contains(SealFlags::SEAL) && !seals.contains(wanted) {
             return Err(Error::NotPurgeable { reason: "it cannot be sealed" });
         }
-        memfd::check_owner(fd).map_err(|errno| match errno {
+        mode::check_owner(fd).map_err(|errno| match errno {
             Errno::PERM => {
                 Error::NotPurgeable { reason: "only its owner may do that; it can be created purgeable" }
             }
@@ -222,7 +223,13 @@ impl Control {
         memfd::set_size(fd, layout.file_size()).map_err(Error::system("append control block"))?;
         // Sealed before it is marked: who sees no seal need not look for a mark.
         memfd::add_seals(fd, wanted).map_err(Error::system("seal region"))?;
-        memfd::set_control_mark(fd).map_err(Error::system("mark control block"))
+        if !status.removed.is_empty() {
+            // Whoever punches holes from now on could make the mode lose it.
+            let word = u64::from(status.removed.bits()).to_ne_bytes();
+            let place = layout.control_start() + (REMOVED_PROTECTION * size_of::<AtomicU64>()) as u64;
+            memfd::write(fd, &word, place).map_err(Error::system("append control block"))?;
+        }
+        mode::set_control_mark(fd).map_err(Error::system("mark control block"))
     }
 
     /// Marks the layout's version, once the block is writable.
@@ -292,7 +299,7 @@ impl Control {
         place(row.start)..place(row.end)
     }
 
-    /// Protection bits that were removed without a seal to enforce it.
+    /// Protection bits that were removed without a seal to enforce it, as far as the block says so.
     pub(crate) fn removed_protection(&self) -> Protection {
         Protection::from_bits_truncate(self.words()[REMOVED_PROTECTION].load(Ordering::Acquire) as u32)
     }

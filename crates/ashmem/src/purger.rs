@@ -1,4 +1,5 @@
-//! The purge lock, and what is done under it: append the control block, take pages away, finish for the dead.
+//! The purge lock, and what is done under it: append the control block, change the file's mode, take pages away, finish for the
+//! dead.
 //!
 //! The lock is an open file description lock on the first byte of the control block, so the kernel drops it when its holder
 //! dies. It is held for a few MiB at a time, through a description opened for just that. Nobody can fork meanwhile
@@ -21,8 +22,8 @@ use crate::region::{Inner, claims};
 use crate::state::{CHUNK_PAGES, Corrupt, Fault, PAGES_PER_WORD, Select, runs};
 use crate::sys::fork::{self, Section};
 use crate::sys::lock::{self, Handle, Kind};
-use crate::sys::memfd;
-use crate::{Error, Result, held};
+use crate::sys::{memfd, mode};
+use crate::{Error, Protection, Result, held};
 
 /// How long a pin waits for a purge of its pages. A chunk takes about a millisecond; a purger that takes this long is
 /// stopped or hostile.
@@ -127,6 +128,18 @@ pub(crate) fn append(region: &Inner) -> Result<()> {
         "append control block",
     )?;
     Control::append(region.fd(), region.layout())
+}
+
+/// Records in the mode of the region's file that READ and EXEC were removed, as far as `removed` has them; it has all that are
+/// not in force any more. False when the mode cannot say so, or this process may not.
+pub(crate) fn remove_protection(region: &Inner, removed: Protection) -> Result<bool> {
+    if !removed.contains(Protection::EXEC) {
+        return Ok(false);
+    }
+    // Mode bits are changed one after the other: any lock will do.
+    let _lock =
+        PurgeLock::take(|| PurgeLock::try_take_somehow(region, |_| true), LOCK_PATIENCE, "set protection")?;
+    mode::remove_protection(region.fd(), removed).map_err(Error::system("set protection"))
 }
 
 /// Purges those of `pages` that are unpinned since `cutoff` (a stamp) or earlier, and waits for others who do so for as long as

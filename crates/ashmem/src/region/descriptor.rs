@@ -176,6 +176,7 @@ mod tests {
 
     use super::*;
     use crate::Contents;
+    use crate::sys::mode;
 
     fn raw_memfd(size: u64) -> OwnedFd {
         let fd = memfd::create(c"foreign").expect("a memfd");
@@ -217,7 +218,7 @@ mod tests {
         let purgeable = Region::options().purgeable().create("probed", 3 * page - 7).expect("a region");
         let marked = |size| {
             let fd = raw_memfd(size);
-            memfd::set_control_mark(fd.as_fd()).expect("the owner may");
+            mode::set_control_mark(fd.as_fd()).expect("the owner may");
             fd
         };
         for fd in [
@@ -257,7 +258,7 @@ mod tests {
             let probe = scope.spawn(|| Region::probe(&fd));
             std::thread::sleep(Duration::from_millis(20));
             memfd::add_seals(fd.as_fd(), SealFlags::SHRINK | SealFlags::GROW).expect("sealed");
-            memfd::set_control_mark(fd.as_fd()).expect("the owner may");
+            mode::set_control_mark(fd.as_fd()).expect("the owner may");
             assert_eq!(probe.join().expect("no panic").expect("a region"), size);
         });
         // One that never ends.
@@ -274,12 +275,12 @@ mod tests {
         let page = crate::page_size();
         for size in [1, page, 3 * page - 7, 1 << 40] {
             let fd = raw_memfd(size);
-            memfd::set_control_mark(fd.as_fd()).expect("the owner may");
+            mode::set_control_mark(fd.as_fd()).expect("the owner may");
             assert!(matches!(Region::from_fd(fd), Err(Error::NotARegion { .. })), "{size}");
         }
         // A size that fits, but nothing sealed: it could be truncated under the mapping.
         let fd = raw_memfd(Layout::new(page).file_size());
-        memfd::set_control_mark(fd.as_fd()).expect("the owner may");
+        mode::set_control_mark(fd.as_fd()).expect("the owner may");
         assert!(matches!(Region::from_fd(fd), Err(Error::NotARegion { .. })));
     }
 
@@ -288,7 +289,7 @@ mod tests {
         let page = crate::page_size();
         let fd = raw_memfd(Layout::new(32 * page).file_size());
         let region = Region::from_fd(fd.try_clone().expect("a duplicate")).expect("a plain region");
-        memfd::set_control_mark(fd.as_fd()).expect("the owner may");
+        mode::set_control_mark(fd.as_fd()).expect("the owner may");
         assert!(matches!(region.unpin(..), Err(Error::NotARegion { .. })));
         memfd::set_size(fd.as_fd(), page).expect("not sealed");
         assert!(matches!(region.map(), Err(Error::NotARegion { .. })));

@@ -10,7 +10,7 @@ use super::{NAME_MAX, Region};
 use crate::control::{Layout, TOO_LARGE_TO_PURGE};
 use crate::page::{SIZE_MAX, page_align};
 use crate::reclaim::Reclaimer;
-use crate::sys::memfd;
+use crate::sys::{memfd, mode};
 use crate::{Error, Result};
 
 /// When a region gets the control block that unpinning needs.
@@ -112,7 +112,7 @@ impl RegionOptions {
         let fd = memfd::create(&c_name).map_err(Error::system("create region"))?;
         memfd::set_size(fd.as_fd(), file_size).map_err(Error::system("set region size"))?;
         if purgeable {
-            memfd::set_control_mark(fd.as_fd()).map_err(Error::system("mark control block"))?;
+            mode::set_control_mark(fd.as_fd()).map_err(Error::system("mark control block"))?;
         }
         if self.populate {
             memfd::populate(fd.as_fd(), 0, page_align(size).min(file_size))

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use rustix::fs::{FallocateFlags, FileType, MemfdFlags, Mode, OFlags, SealFlags, SeekFrom, Stat};
 use rustix::io::Errno;
 
-/// The mark of a region that has a control block. It cannot be set through the contents.
-const CONTROL_MARK: Mode = Mode::SVTX;
+use super::mode;
+use crate::Protection;
 
 /// A new memfd that can be sealed, without execute permission where the kernel can do that.
 pub(crate) fn create(name: &CStr) -> Result<OwnedFd, Errno> {
@@ -33,6 +33,8 @@ pub(crate) struct Status {
     pub(crate) allocated: u64,
     pub(crate) inode: u64,
     pub(crate) has_control_mark: bool,
+    /// Protection bits that were removed, as far as the mode says so.
+    pub(crate) removed: Protection,
     device: u64,
     regular: bool,
 }
@@ -46,12 +48,13 @@ impl Status {
 
 pub(crate) fn status(fd: BorrowedFd<'_>) -> Result<Status, Errno> {
     let stat: Stat = rustix::fs::fstat(fd)?;
-    let mode = Mode::from_raw_mode(stat.st_mode);
+    let bits = Mode::from_raw_mode(stat.st_mode);
     Ok(Status {
         size: u64::try_from(stat.st_size).map_err(|_| Errno::OVERFLOW)?,
         allocated: u64::try_from(stat.st_blocks).map_err(|_| Errno::OVERFLOW)? * 512,
         inode: stat.st_ino,
-        has_control_mark: mode.contains(CONTROL_MARK),
+        has_control_mark: mode::has_control_mark(bits),
+        removed: mode::removed_protection(bits),
         device: stat.st_dev,
         regular: FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile,
     })
@@ -71,18 +74,6 @@ fn memfd_device() -> Result<u64, Errno> {
     Ok(device)
 }
 
-/// Marks the file as having a control block. Only its owner may.
-pub(crate) fn set_control_mark(fd: BorrowedFd<'_>) -> Result<(), Errno> {
-    let stat = rustix::fs::fstat(fd)?;
-    rustix::fs::fchmod(fd, Mode::from_raw_mode(stat.st_mode) | CONTROL_MARK)
-}
-
-/// Whether [`set_control_mark`] will be allowed: EPERM if not.
-pub(crate) fn check_owner(fd: BorrowedFd<'_>) -> Result<(), Errno> {
-    let stat = rustix::fs::fstat(fd)?;
-    rustix::fs::fchmod(fd, Mode::from_raw_mode(stat.st_mode))
-}
-
 pub(crate) fn set_size(fd: BorrowedFd<'_>, size: u64) -> Result<(), Errno> {
     rustix::fs::ftruncate(fd, size)
 }
@@ -93,6 +84,22 @@ pub(crate) fn seals(fd: BorrowedFd<'_>) -> Result<SealFlags, Errno> {
 
 pub(crate) fn add_seals(fd: BorrowedFd<'_>, seals: SealFlags) -> Result<(), Errno> {
     rustix::fs::fcntl_add_seals(fd, seals)
+}
+
+/// Writes all of `bytes` at `place`.
+pub(crate) fn write(fd: BorrowedFd<'_>, mut bytes: &[u8], mut place: u64) -> Result<(), Errno> {
+    while !bytes.is_empty() {
+        match rustix::io::pwrite(fd, bytes, place) {
+            Ok(0) => return Err(Errno::IO),
+            Ok(written) => {
+                bytes = bytes.get(written..).unwrap_or_default();
+                place += written as u64;
+            }
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
 }
 
 /// Allocates `start..start + len` (bytes), so that no later access can run out of memory.

@@ -7,5 +7,6 @@ pub(crate) mod lock;
 pub(crate) mod lock_file;
 pub(crate) mod map;
 pub(crate) mod memfd;
+pub(crate) mod mode;
 pub(crate) mod pair;
 pub(crate) mod thread;
