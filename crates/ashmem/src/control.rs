@@ -224,10 +224,11 @@ impl Control {
         // Sealed before it is marked: who sees no seal need not look for a mark.
         memfd::add_seals(fd, wanted).map_err(Error::system("seal region"))?;
         if !status.removed.is_empty() {
-            // Whoever punches holes from now on could make the mode lose it.
+            // Whoever punches holes from now on could make the mode lose it. Fails when WRITE was taken away just now, and nobody
+            // will; or for want of memory, and then the mode still says it. What has grown must be marked in any case.
             let word = u64::from(status.removed.bits()).to_ne_bytes();
             let place = layout.control_start() + (REMOVED_PROTECTION * size_of::<AtomicU64>()) as u64;
-            memfd::write(fd, &word, place).map_err(Error::system("append control block"))?;
+            let _ = memfd::write(fd, &word, place);
         }
         mode::set_control_mark(fd).map_err(Error::system("mark control block"))
     }

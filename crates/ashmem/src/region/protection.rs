@@ -66,6 +66,11 @@ impl Region {
             self.record_removed(Protection::all().difference(mask))?;
         }
         if removed.contains(Protection::WRITE) {
+            let status = self.inner.status()?;
+            if !status.has_control_mark && status.size == self.inner.layout().file_size() {
+                // Somebody died while appending, and nobody could finish that without WRITE.
+                self.inner.need_control(OPERATION)?;
+            }
             // Last, for what was recorded might have needed it. Nothing will be appended any more, so the size is final.
             let seals = SealFlags::FUTURE_WRITE | SealFlags::GROW;
             memfd::add_seals(self.as_fd(), seals).map_err(Error::system("seal region against writing"))?;
@@ -96,6 +101,7 @@ mod tests {
     use rustix::fs::Mode;
 
     use super::*;
+    use crate::sys::lock::{self, Kind};
     use crate::{Contents, MapOptions};
 
     const READ_WRITE: Protection = Protection::READ.union(Protection::WRITE);
@@ -161,8 +167,12 @@ mod tests {
 
     #[test]
     fn a_new_holder_takes_the_rest_away() {
-        for end in [Protection::empty(), Protection::WRITE] {
+        let ends = [Protection::empty(), Protection::WRITE];
+        for (unpinned, end) in [(false, ends[0]), (false, ends[1]), (true, ends[0]), (true, ends[1])] {
             let region = Region::create("mask", 8192).expect("a region");
+            if unpinned {
+                region.unpin(..).expect("unpinned");
+            }
             let older = duplicate(&region);
             let start = if end.is_empty() { Protection::READ } else { READ_WRITE };
             region.set_protection(start).expect("bits go");
@@ -172,7 +182,7 @@ mod tests {
             for denied in [&region, &older, &duplicate(&region)] {
                 assert!(matches!(denied.map_read_only(), Err(Error::ProtectionDenied { .. })));
             }
-            assert!(!has_control_block(&region));
+            assert_eq!(has_control_block(&region), unpinned);
         }
     }
 
@@ -288,6 +298,58 @@ mod tests {
             let control = other.inner.control().expect("opened").expect("appended");
             assert_eq!(control.removed_protection(), Protection::READ | Protection::EXEC);
         }
+    }
+
+    #[test]
+    fn taking_write_away_while_somebody_appends_leaves_the_size() {
+        for pause in 0..600 {
+            let region = Region::create("mask", 5000).expect("a region");
+            region.set_protection(READ_WRITE).expect("EXEC goes");
+            let barrier = Barrier::new(2);
+            let own = Region::from_fd(region.share_read_write().expect("reopened")).expect("a region");
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    barrier.wait();
+                    // Too late, or not.
+                    let _ = own.unpin(..);
+                });
+                barrier.wait();
+                (0..pause).for_each(|_| std::hint::spin_loop());
+                region.set_protection(Protection::READ).expect("WRITE goes");
+            });
+            let other = duplicate(&region);
+            assert_eq!((other.size(), mask(&other), mask(&own)), (5000, Protection::READ, Protection::READ));
+        }
+    }
+
+    #[test]
+    fn taking_write_away_finishes_an_append_that_was_cut_short() {
+        let region = Region::create("mask", 5000).expect("a region");
+        memfd::set_size(region.as_fd(), region.inner.layout().file_size())
+            .expect("not sealed against growing");
+        region.set_protection(Protection::READ).expect("EXEC and WRITE go");
+        let other = duplicate(&region);
+        assert_eq!((other.size(), mask(&other)), (5000, Protection::READ));
+    }
+
+    #[test]
+    fn somebody_keeps_the_purge_lock() {
+        let lock = |region: &Region| {
+            let file = region.share_read_write().expect("reopened");
+            let byte = region.inner.layout().control_start();
+            assert_eq!(lock::try_set(file.as_fd(), Kind::Write, byte, byte + 1), Ok(true));
+            file
+        };
+        let plain = Region::create("mask", 8192).expect("a region");
+        let _locked = lock(&plain);
+        let refused = plain.set_protection(Protection::READ);
+        assert!(matches!(refused, Err(Error::PurgeLocked { .. })), "{refused:?}");
+        assert_eq!(mask(&plain), Protection::all());
+
+        let purgeable = Region::options().purgeable().create("mask", 8192).expect("a region");
+        let _locked = lock(&purgeable);
+        purgeable.set_protection(Protection::READ).expect("there is a control block");
+        assert_eq!(mask(&duplicate(&purgeable)), Protection::READ);
     }
 
     #[test]
