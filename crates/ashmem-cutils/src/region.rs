@@ -38,13 +38,30 @@ pub(crate) fn create(options: &RegionOptions, name: Option<&CStr>, size: u64) ->
 
 #[inline]
 pub(crate) fn pin(fd: c_int, thread: Thread, offset: u64, len: u64) -> Result<c_int> {
+    if offset == 0 && len == 0 {
+        return Ok(descriptor::pinning(fd, thread, |region| region.pin(..))?.is_purged().into());
+    }
+    pin_part(fd, thread, offset, len)
+}
+
+// Apart, so that the whole region takes few instructions.
+#[inline(never)]
+fn pin_part(fd: c_int, thread: Thread, offset: u64, len: u64) -> Result<c_int> {
     let span = span(offset, len)?;
-    let contents = descriptor::pinning(fd, thread, |region| region.pin(span))?;
-    Ok(contents.is_purged().into())
+    Ok(descriptor::pinning(fd, thread, |region| region.pin(span))?.is_purged().into())
 }
 
 #[inline]
 pub(crate) fn unpin(fd: c_int, thread: Thread, offset: u64, len: u64) -> Result<c_int> {
+    if offset == 0 && len == 0 {
+        descriptor::pinning(fd, thread, |region| region.unpin(..))?;
+        return Ok(0);
+    }
+    unpin_part(fd, thread, offset, len)
+}
+
+#[inline(never)]
+fn unpin_part(fd: c_int, thread: Thread, offset: u64, len: u64) -> Result<c_int> {
     let span = span(offset, len)?;
     descriptor::pinning(fd, thread, |region| region.unpin(span))?;
     Ok(0)

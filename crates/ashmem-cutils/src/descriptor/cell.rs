@@ -62,6 +62,12 @@ enum End<'a, T> {
 }
 
 impl<T> Cell<T> {
+    #[cfg(not(loom))]
+    pub(crate) const fn empty() -> Cell<T> {
+        Cell(AtomicPtr::new(ptr::null_mut()))
+    }
+
+    #[cfg(loom)]
     pub(crate) fn empty() -> Cell<T> {
         Cell(AtomicPtr::new(ptr::null_mut()))
     }
