@@ -86,9 +86,10 @@ fn reached(functions: u32) -> bool {
 #[cfg(target_env = "gnu")]
 const NEVER_OPEN: c_int = c_int::MAX - 63;
 
+/// Not `INT_MAX`, which a program may use.
 #[cfg(target_env = "gnu")]
 fn lowest_of(token: c_int) -> c_int {
-    NEVER_OPEN | (token & 63)
+    NEVER_OPEN | (token & 62)
 }
 
 /// Whether the program's calls get here. A yes is remembered; may be asked by several threads. Leaves errno as it is.

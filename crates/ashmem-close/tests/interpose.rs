@@ -126,6 +126,23 @@ fn behind_the_c_library() {
     check_passed_by(&text(&mut Command::new(&linked)), &without);
 }
 
+/// The dynamic linker's own account. The program uses no such function; what it does not look up at the start, it might have to in a
+/// signal handler.
+#[test]
+fn looks_everything_up_when_it_is_loaded() {
+    if !cfg!(target_env = "gnu") {
+        return;
+    }
+    let Some(bench) = Bench::new() else { return };
+    let program = bench.compile_linked("nothing", &[]);
+    let output = Command::new(program).env("LD_DEBUG", "symbols").output().expect("started");
+    let account = String::from_utf8(output.stderr).expect("text");
+    let functions = "close dup2 dup3 close_range closefrom fclose freopen freopen64 fcloseall";
+    for function in functions.split(' ') {
+        assert!(account.contains(&format!("symbol={function};  lookup in file=")), "{function}\n{account}");
+    }
+}
+
 #[test]
 fn opened_late() {
     let Some(bench) = Bench::new() else { return };

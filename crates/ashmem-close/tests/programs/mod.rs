@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::LazyLock;
 
 use tempfile::TempDir;
 
@@ -16,7 +17,9 @@ impl Bench {
             return None;
         }
         let bench = Bench(tempfile::tempdir().expect("a directory"));
-        std::fs::copy(build(), bench.library()).expect("copied");
+        // Once for all tests of the process.
+        static BUILT: LazyLock<PathBuf> = LazyLock::new(build);
+        std::fs::copy(&*BUILT, bench.library()).expect("copied");
         // What the linker looks for.
         std::os::unix::fs::symlink("libashmem_close.so.1", bench.path("libashmem_close.so")).expect("a link");
         Some(bench)
@@ -32,10 +35,7 @@ impl Bench {
 
     /// Whether the compiler knows these options, and has what they need.
     pub(crate) fn compiles(&self, options: &[&str]) -> bool {
-        let source = self.path("empty.c");
-        std::fs::write(&source, "int main(void) { return 0; }\n").expect("written");
-        let mut cc = Command::new("cc");
-        cc.args(options).arg("-o").arg(self.path("empty")).arg(source);
+        let mut cc = self.cc("nothing", &self.path("nothing"), options);
         cc.stderr(Stdio::null()).status().expect("started").success()
     }
 
