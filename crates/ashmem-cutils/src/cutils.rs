@@ -19,7 +19,7 @@ pub const ASHMEM_WAS_PURGED: c_int = 1;
 /// 1 for a region, which every memfd of ordinary pages is; 0 for anything else, also when it is no descriptor.
 #[unsafe(no_mangle)]
 pub extern "C" fn ashmem_valid(fd: c_int) -> c_int {
-    call(0, |_| Ok(region::size(fd).is_ok().into()))
+    call(0, || Ok(region::size(fd).is_ok().into()))
 }
 
 /// Makes a region of `size` bytes, all zeros and pinned, and returns a descriptor of it that is closed on exec.
@@ -30,7 +30,7 @@ pub extern "C" fn ashmem_valid(fd: c_int) -> c_int {
 /// Returns -1 and sets errno: EINVAL for a size of 0 or of 2^56 bytes and more; EMFILE, ENFILE; ENOMEM.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ashmem_create_region(name: *const c_char, size: usize) -> c_int {
-    call(-1, |_| {
+    call(-1, || {
         // SAFETY: NULL or a string that ends with NUL, as the caller of C's interface promises.
         let name = (!name.is_null()).then(|| unsafe { CStr::from_ptr(name) });
         region::create(&RegionOptions::new(), name, size as u64)
@@ -47,7 +47,7 @@ pub unsafe extern "C" fn ashmem_create_region(name: *const c_char, size: usize) 
 /// read-only descriptor; EPERM when only the owner may.
 #[unsafe(no_mangle)]
 pub extern "C" fn ashmem_set_prot_region(fd: c_int, prot: c_int) -> c_int {
-    call(-1, |_| region::set_protection(fd, prot).map(|()| 0))
+    call(-1, || region::set_protection(fd, prot).map(|()| 0))
 }
 
 /// Pins pages: they stay until they are unpinned. Waits for a purge of them that is under way.
@@ -60,7 +60,7 @@ pub extern "C" fn ashmem_set_prot_region(fd: c_int, prot: c_int) -> c_int {
 /// ETIMEDOUT when a purge has not ended for 10 seconds, after which pinning again is safe.
 #[unsafe(no_mangle)]
 pub extern "C" fn ashmem_pin_region(fd: c_int, offset: usize, len: usize) -> c_int {
-    call(-1, |thread| region::pin(fd, thread, offset as u64, len as u64))
+    region::pin(fd, offset as u64, len as u64)
 }
 
 /// Unpins pages: they may be taken away when memory runs short, those that were unpinned longest ago first.
@@ -71,7 +71,7 @@ pub extern "C" fn ashmem_pin_region(fd: c_int, offset: usize, len: usize) -> c_i
 /// sealed against growing, or belongs to another user and was never unpinned by them.
 #[unsafe(no_mangle)]
 pub extern "C" fn ashmem_unpin_region(fd: c_int, offset: usize, len: usize) -> c_int {
-    call(-1, |thread| region::unpin(fd, thread, offset as u64, len as u64))
+    region::unpin(fd, offset as u64, len as u64)
 }
 
 /// The size of a region in bytes, as it was made.
@@ -80,5 +80,5 @@ pub extern "C" fn ashmem_unpin_region(fd: c_int, offset: usize, len: usize) -> c
 /// `ashmem_get_size` and `ASharedMemory_getSize` can say.
 #[unsafe(no_mangle)]
 pub extern "C" fn ashmem_get_size_region(fd: c_int) -> c_int {
-    call(-1, |_| c_int::try_from(region::size(fd)?).map_err(|_| Failure(libc::EOVERFLOW)))
+    call(-1, || c_int::try_from(region::size(fd)?).map_err(|_| Failure(libc::EOVERFLOW)))
 }

@@ -1,12 +1,8 @@
 //! Between Rust's results and C's: -1 and `errno`.
-#![allow(unsafe_code, reason = "errno")]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use rustix::io::Errno;
-
-/// A thread of this process, as a number that no other one has meanwhile; never 0.
-pub(crate) type Thread = usize;
+use crate::errno::Errno;
 
 /// What goes into `errno`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,28 +16,38 @@ impl From<ashmem::Error> for Failure {
     }
 }
 
-impl From<Errno> for Failure {
-    fn from(errno: Errno) -> Failure {
+impl From<rustix::io::Errno> for Failure {
+    fn from(errno: rustix::io::Errno) -> Failure {
         Failure(errno.raw_os_error())
     }
 }
 
-/// The body of every function of the interface: what `action` returns, with `errno` as it was; or else `failed`, with its failure in
-/// `errno`. Nothing unwinds into C.
+/// Runs what may not unwind into C.
 #[inline(always)]
-pub(crate) fn call<T>(failed: T, action: impl FnOnce(Thread) -> Result<T>) -> T {
-    // SAFETY: always a thread's own, valid as long as the thread.
-    let errno = unsafe { libc::__errno_location() };
-    // SAFETY: no other thread has it.
-    let before = unsafe { errno.read() };
-    let answer = catch_unwind(AssertUnwindSafe(|| action(errno.addr()))).unwrap_or(Err(Failure(libc::EIO)));
-    let (value, after) = match answer {
-        Ok(value) => (value, before),
-        Err(Failure(number)) => (failed, number),
-    };
-    // SAFETY: as above.
-    unsafe { errno.write(after) };
-    value
+pub(crate) fn contained<T>(action: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(action)).unwrap_or(Err(Failure(libc::EIO)))
+}
+
+/// The answer of a function of the interface: a value, with `errno` as it was; or else `failed`, with the failure in `errno`.
+#[inline(always)]
+pub(crate) fn answer<T>(errno: Errno, result: Result<T>, failed: T) -> T {
+    match result {
+        Ok(value) => {
+            errno.restore();
+            value
+        }
+        Err(Failure(number)) => {
+            errno.set(number);
+            failed
+        }
+    }
+}
+
+/// The body of a function of the interface.
+#[inline(always)]
+pub(crate) fn call<T>(failed: T, action: impl FnOnce() -> Result<T>) -> T {
+    let errno = Errno::save();
+    answer(errno, contained(action), failed)
 }
 
 #[cfg(test)]
@@ -51,26 +57,18 @@ mod tests {
     use super::*;
 
     fn set(number: i32) {
-        call((), |_| Err(Failure(number)));
+        call((), || Err(Failure(number)));
     }
 
     #[test]
     fn success_leaves_errno_alone_and_failure_sets_it() {
         set(libc::EXDEV);
-        let value = call(-1, |_| {
+        let value = call(-1, || {
             assert!(std::fs::File::open("/nonexistent").is_err());
             Ok(7)
         });
         assert_eq!((value, io::Error::last_os_error().raw_os_error()), (7, Some(libc::EXDEV)));
-        assert_eq!(call(-1, |_| Err(Failure(libc::ENOTTY))), -1);
+        assert_eq!(call(-1, || Err(Failure(libc::ENOTTY))), -1);
         assert_eq!(io::Error::last_os_error().raw_os_error(), Some(libc::ENOTTY));
-    }
-
-    #[test]
-    fn threads_have_different_numbers() {
-        let here = call(0, Ok);
-        let there = std::thread::spawn(|| call(0, Ok)).join().expect("a thread");
-        assert!(here != 0 && there != 0);
-        assert_eq!(call(0, Ok), here);
     }
 }

@@ -22,6 +22,7 @@ pub mod sharedmem;
 #[cfg(not(loom))]
 mod callback;
 mod descriptor;
+mod errno;
 #[cfg(not(loom))]
 mod failure;
 #[cfg(not(loom))]

@@ -10,7 +10,7 @@ use ashmem::{Error, NAME_MAX, Protection, Region, RegionOptions};
 use rustix::io::Errno;
 
 use crate::descriptor;
-use crate::failure::{Failure, Result, Thread};
+use crate::failure::{Failure, Result, call};
 use crate::sys;
 
 /// The label of regions that get none.
@@ -36,35 +36,43 @@ pub(crate) fn create(options: &RegionOptions, name: Option<&CStr>, size: u64) ->
     Ok(region.into_fd()?.into_raw_fd())
 }
 
+/// Pins a range: the answer of C's function.
 #[inline]
-pub(crate) fn pin(fd: c_int, thread: Thread, offset: u64, len: u64) -> Result<c_int> {
-    if offset == 0 && len == 0 {
-        return Ok(descriptor::pinning(fd, thread, |region| region.pin(..))?.is_purged().into());
+pub(crate) fn pin(fd: c_int, offset: u64, len: u64) -> c_int {
+    if offset | len == 0 {
+        if let Some(answer) = descriptor::at_once(fd, -1, |region| Ok(region.pin(..)?.is_purged().into())) {
+            return answer;
+        }
     }
-    pin_part(fd, thread, offset, len)
-}
-
-// Apart, so that the whole region takes few instructions.
-#[inline(never)]
-fn pin_part(fd: c_int, thread: Thread, offset: u64, len: u64) -> Result<c_int> {
-    let span = span(offset, len)?;
-    Ok(descriptor::pinning(fd, thread, |region| region.pin(span))?.is_purged().into())
-}
-
-#[inline]
-pub(crate) fn unpin(fd: c_int, thread: Thread, offset: u64, len: u64) -> Result<c_int> {
-    if offset == 0 && len == 0 {
-        descriptor::pinning(fd, thread, |region| region.unpin(..))?;
-        return Ok(0);
-    }
-    unpin_part(fd, thread, offset, len)
+    pin_slowly(fd, offset, len)
 }
 
 #[inline(never)]
-fn unpin_part(fd: c_int, thread: Thread, offset: u64, len: u64) -> Result<c_int> {
-    let span = span(offset, len)?;
-    descriptor::pinning(fd, thread, |region| region.unpin(span))?;
-    Ok(0)
+fn pin_slowly(fd: c_int, offset: u64, len: u64) -> c_int {
+    call(-1, || {
+        let span = span(offset, len)?;
+        Ok(descriptor::pinning(fd, |region| region.pin(span))?.is_purged().into())
+    })
+}
+
+/// Unpins a range: the answer of C's function.
+#[inline]
+pub(crate) fn unpin(fd: c_int, offset: u64, len: u64) -> c_int {
+    if offset | len == 0 {
+        if let Some(answer) = descriptor::at_once(fd, -1, |region| region.unpin(..).map(|()| 0)) {
+            return answer;
+        }
+    }
+    unpin_slowly(fd, offset, len)
+}
+
+#[inline(never)]
+fn unpin_slowly(fd: c_int, offset: u64, len: u64) -> c_int {
+    call(-1, || {
+        let span = span(offset, len)?;
+        descriptor::pinning(fd, |region| region.unpin(span))?;
+        Ok(0)
+    })
 }
 
 /// The size in bytes of the region behind a descriptor; 0 for an empty memfd.

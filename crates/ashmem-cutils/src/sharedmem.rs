@@ -19,7 +19,7 @@ pub unsafe extern "C" fn ASharedMemory_create(name: *const c_char, size: usize) 
     if size == 0 {
         return -libc::EINVAL;
     }
-    call(-1, |_| {
+    call(-1, || {
         // SAFETY: NULL or a string that ends with NUL, as the caller of C's interface promises.
         let name = (!name.is_null()).then(|| unsafe { CStr::from_ptr(name) });
         region::create(&RegionOptions::new(), name, size as u64)
@@ -29,7 +29,7 @@ pub unsafe extern "C" fn ASharedMemory_create(name: *const c_char, size: usize) 
 /// The size of a region in bytes, as it was made; 0 when it is not a region.
 #[unsafe(no_mangle)]
 pub extern "C" fn ASharedMemory_getSize(fd: c_int) -> usize {
-    call(0, |_| Ok(region::size(fd).unwrap_or(0) as usize))
+    call(0, || Ok(region::size(fd).unwrap_or(0) as usize))
 }
 
 /// Takes protection bits away from a region: `prot` is what is left of PROT_READ, PROT_WRITE and PROT_EXEC, for all
@@ -38,5 +38,5 @@ pub extern "C" fn ASharedMemory_getSize(fd: c_int) -> usize {
 /// Returns 0; or -1 and sets errno: EINVAL when a bit would be added; else as ashmem_set_prot_region.
 #[unsafe(no_mangle)]
 pub extern "C" fn ASharedMemory_setProt(fd: c_int, prot: c_int) -> c_int {
-    call(-1, |_| region::set_protection(fd, prot).map(|()| 0))
+    call(-1, || region::set_protection(fd, prot).map(|()| 0))
 }

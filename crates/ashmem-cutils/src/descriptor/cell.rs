@@ -8,9 +8,11 @@
 //! who are only counted: while there is one, nothing is dropped.
 #![allow(unsafe_code, reason = "pointers that are shared between threads")]
 
+use std::ffi::c_int;
 use std::ops::Deref;
 use std::ptr;
 
+use crate::errno::Errno;
 use crate::sync::{AtomicPtr, AtomicUsize, Ordering, heavy_barrier, light_barrier};
 
 /// How many slots are tried for a thread.
@@ -39,6 +41,8 @@ struct Slot<T> {
     /// The thread that it belongs to, or 0.
     owner: AtomicUsize,
     node: AtomicPtr<Node<T>>,
+    /// Where that thread has its `errno`, which takes a call to find out.
+    errno: AtomicPtr<c_int>,
 }
 
 /// Who looks at the objects of some cells, and which of them wait to be dropped.
@@ -105,12 +109,25 @@ impl<T> Cell<T> {
     }
 }
 
+impl<T> Slot<T> {
+    #[cfg(not(loom))]
+    const fn free() -> Slot<T> {
+        let (node, errno) = (AtomicPtr::new(ptr::null_mut()), AtomicPtr::new(ptr::null_mut()));
+        Slot { owner: AtomicUsize::new(0), node, errno }
+    }
+
+    #[cfg(loom)]
+    fn free() -> Slot<T> {
+        let (node, errno) = (AtomicPtr::new(ptr::null_mut()), AtomicPtr::new(ptr::null_mut()));
+        Slot { owner: AtomicUsize::new(0), node, errno }
+    }
+}
+
 impl<T, const SLOTS: usize> Domain<T, SLOTS> {
     #[cfg(not(loom))]
     pub(crate) const fn new() -> Self {
         Domain {
-            slots: [const { Slot { owner: AtomicUsize::new(0), node: AtomicPtr::new(ptr::null_mut()) } };
-                SLOTS],
+            slots: [const { Slot::free() }; SLOTS],
             guests: AtomicUsize::new(0),
             generation: AtomicUsize::new(0),
             retired: AtomicPtr::new(ptr::null_mut()),
@@ -119,9 +136,8 @@ impl<T, const SLOTS: usize> Domain<T, SLOTS> {
 
     #[cfg(loom)]
     pub(crate) fn new() -> Self {
-        let slot = |_| Slot { owner: AtomicUsize::new(0), node: AtomicPtr::new(ptr::null_mut()) };
         Domain {
-            slots: std::array::from_fn(slot),
+            slots: std::array::from_fn(|_| Slot::free()),
             guests: AtomicUsize::new(0),
             generation: AtomicUsize::new(0),
             retired: AtomicPtr::new(ptr::null_mut()),
@@ -136,10 +152,15 @@ impl<T, const SLOTS: usize> Domain<T, SLOTS> {
         (0..PROBES.min(SLOTS)).map(move |probe| &self.slots[(first + probe) % SLOTS])
     }
 
+    #[inline]
+    fn slot(&self, thread: Thread) -> Option<&Slot<T>> {
+        self.places(thread).find(|slot| slot.owner.load(Ordering::Relaxed) == thread)
+    }
+
     /// What is in a cell, for a thread that has [entered](Self::enter) and reads nothing else.
     #[inline]
     pub(crate) fn read_at_once(&self, cell: &Cell<T>, thread: Thread) -> Option<Reading<'_, T>> {
-        let slot = self.places(thread).find(|slot| slot.owner.load(Ordering::Relaxed) == thread)?;
+        let slot = self.slot(thread)?;
         let node = cell.0.load(Ordering::Acquire);
         if node.is_null() || !slot.node.load(Ordering::Relaxed).is_null() {
             return None;
@@ -171,11 +192,20 @@ impl<T, const SLOTS: usize> Domain<T, SLOTS> {
         Some(Reading { node, end })
     }
 
-    /// Gives a thread that has none a slot, if one of its places is free.
-    pub(crate) fn enter(&self, thread: Thread) -> bool {
+    /// Gives the calling thread a slot, if one of its places is free; `errno` is where it has that. False when it gets none.
+    pub(crate) fn enter(&self, thread: Thread, errno: Errno) -> bool {
+        if self.slot(thread).is_some() {
+            return true;
+        }
         self.places(thread).any(|slot| {
-            let owner = slot.owner.compare_exchange(0, thread, Ordering::AcqRel, Ordering::Relaxed);
-            owner.is_ok() || owner == Err(thread)
+            if slot.owner.load(Ordering::Relaxed) != 0 {
+                return false;
+            }
+            let own = slot.owner.compare_exchange(0, thread, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+            if own {
+                slot.errno.store(errno.place(), Ordering::Relaxed);
+            }
+            own
         })
     }
 
@@ -252,6 +282,16 @@ impl<T> End<'_, T> {
                 }
             }
         }
+    }
+}
+
+impl<T> Reading<'_, T> {
+    /// Where the reading thread has its `errno`, if it has a slot.
+    #[inline]
+    pub(crate) fn errno(&self) -> Option<Errno> {
+        let End::Slot(slot) = self.end else { return None };
+        // SAFETY: this thread owns the slot, and stored that when it entered.
+        Some(unsafe { Errno::save_at(slot.errno.load(Ordering::Relaxed)) })
     }
 }
 

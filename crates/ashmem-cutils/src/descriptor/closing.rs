@@ -57,7 +57,7 @@ fn watch() -> Option<Watch> {
 }
 
 extern "C" fn on_close(first: c_uint, last: c_uint) {
-    failure::call((), |_| {
+    failure::call((), || {
         super::forget(first..=last);
         Ok(())
     });
@@ -65,8 +65,8 @@ extern "C" fn on_close(first: c_uint, last: c_uint) {
 
 extern "C" fn in_child() {
     OWNER.store(number(getpid()), Ordering::Relaxed);
-    failure::call((), |thread| {
-        super::start_anew(thread);
+    failure::call((), || {
+        super::start_anew();
         Ok(())
     });
 }

@@ -18,11 +18,11 @@ use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ashmem::Region;
-use rustix::io::Errno;
 
 use self::cell::{Cell, Domain, Reading};
 use self::table::Table;
-use crate::failure::{Failure, Result, Thread};
+use crate::errno::{Errno, thread};
+use crate::failure::{Failure, Result, answer, contained};
 use crate::sys;
 
 /// Up to so many entries, all are looked at when one is made.
@@ -45,30 +45,32 @@ impl Entry {
     }
 }
 
-/// Does something with the region behind a descriptor, and remembers that region if it can be unpinned.
-#[inline]
-pub(crate) fn pinning<T>(
-    fd: i32,
-    thread: Thread,
-    action: impl FnOnce(&Region) -> ashmem::Result<T>,
-) -> Result<T> {
-    if closing::is_seen() {
-        let cell = u32::try_from(fd).ok().and_then(|number| TABLE.get(number));
-        if let Some(entry) = cell.and_then(|cell| DOMAIN.read_at_once(cell, thread)) {
-            return Ok(action(&entry.region)?);
-        }
-    }
-    pinning_slowly(fd, thread, action)
+/// The answer of a function of the interface that needs a region which is remembered, if there is nothing to find out first.
+#[inline(always)]
+pub(crate) fn at_once<T>(fd: i32, failed: T, action: impl FnOnce(&Region) -> ashmem::Result<T>) -> Option<T> {
+    let entry = remembered(fd)?;
+    let errno = entry.errno()?;
+    let result = contained(|| Ok(action(&entry.region)?));
+    Some(answer(errno, result, failed))
 }
 
-#[cold]
-fn pinning_slowly<T>(
-    fd: i32,
-    thread: Thread,
-    action: impl FnOnce(&Region) -> ashmem::Result<T>,
-) -> Result<T> {
+/// What is remembered of a descriptor, if closing is seen and this thread has a slot.
+#[inline(always)]
+fn remembered(fd: i32) -> Option<Reading<'static, Entry>> {
+    if !closing::is_seen() {
+        return None;
+    }
+    let cell = TABLE.get(u32::try_from(fd).ok()?)?;
+    DOMAIN.read_at_once(cell, thread())
+}
+
+/// Does something with the region behind a descriptor, and remembers that region if it can be unpinned.
+pub(crate) fn pinning<T>(fd: i32, action: impl FnOnce(&Region) -> ashmem::Result<T>) -> Result<T> {
+    if let Some(entry) = remembered(fd) {
+        return Ok(action(&entry.region)?);
+    }
     if let Some(entry) = known(fd) {
-        enter(thread);
+        enter();
         return Ok(action(&entry.region)?);
     }
     let region = Region::from_fd(sys::duplicate(fd)?)?;
@@ -104,8 +106,8 @@ fn remember(fd: i32, region: Region) -> Result<()> {
     let seen = closing::find_out();
     let file = sys::file_of(&region)?;
     // Beyond the table are no descriptors of any system's.
-    let number = u32::try_from(fd).map_err(|_| Failure::from(Errno::BADF))?;
-    let cell = TABLE.get_or_make(number).ok_or(Failure::from(Errno::MFILE))?;
+    let number = u32::try_from(fd).map_err(|_| Failure(libc::EBADF))?;
+    let cell = TABLE.get_or_make(number).ok_or(Failure(libc::EMFILE))?;
     if cell.fill(Entry { region, file }).is_err() {
         // Another thread was first.
         return Ok(());
@@ -157,27 +159,27 @@ fn forget(numbers: RangeInclusive<u32>) {
 }
 
 /// In a forked child.
-fn start_anew(thread: Thread) {
-    DOMAIN.start_anew(thread);
+fn start_anew() {
+    DOMAIN.start_anew(thread());
 }
 
-/// Gives a thread a slot of its own until it ends.
-fn enter(thread: Thread) {
-    struct Leave(Kept<Thread>);
+/// Gives the calling thread a slot of its own until it ends.
+fn enter() {
+    struct Leave(Kept<bool>);
     impl Drop for Leave {
         fn drop(&mut self) {
-            if self.0.get() != 0 {
-                DOMAIN.leave(self.0.get());
+            if self.0.get() {
+                DOMAIN.leave(thread());
             }
         }
     }
     thread_local! {
-        static LEAVE: Leave = const { Leave(Kept::new(0)) };
+        static LEAVE: Leave = const { Leave(Kept::new(false)) };
     }
     // Who has no thread-local storage any more needs no slot.
     let _ = LEAVE.try_with(|leave| {
-        if DOMAIN.enter(thread) {
-            leave.0.set(thread);
+        if DOMAIN.enter(thread(), Errno::save()) {
+            leave.0.set(true);
         }
     });
 }

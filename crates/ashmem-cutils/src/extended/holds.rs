@@ -7,7 +7,7 @@ use std::ffi::c_int;
 use ashmem::{Contents, OwnedLease, OwnedPinGuard};
 
 use crate::descriptor;
-use crate::failure::{Failure, Result, Thread, call};
+use crate::failure::{Failure, Result, call};
 use crate::region::{self, Span};
 
 /// Pages that no purge takes away, in any process, until it ends: see ashmem_lease_take.
@@ -33,20 +33,20 @@ pub unsafe extern "C" fn ashmem_lease_take(
     len: u64,
     lease: *mut *mut ashmem_lease,
 ) -> c_int {
-    call(-1, |thread| {
+    call(-1, || {
         let take = |region: &ashmem::Region, span: Span| {
             let lease = region.lease_owned(span)?;
             Ok((lease.contents(), ashmem_lease(lease)))
         };
         // SAFETY: NULL or a place for the answer, as the caller promises.
-        unsafe { hand_out(fd, thread, (offset, len), lease, take) }
+        unsafe { hand_out(fd, (offset, len), lease, take) }
     })
 }
 
 /// Ends a lease and frees it. NULL is ignored.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ashmem_lease_end(lease: *mut ashmem_lease) {
-    call((), |_| {
+    call((), || {
         if !lease.is_null() {
             // SAFETY: it came from `hand_out`, and the caller gives it back.
             drop(unsafe { Box::from_raw(lease) });
@@ -69,20 +69,20 @@ pub unsafe extern "C" fn ashmem_pin_guard_take(
     len: u64,
     guard: *mut *mut ashmem_pin_guard,
 ) -> c_int {
-    call(-1, |thread| {
+    call(-1, || {
         let take = |region: &ashmem::Region, span: Span| {
             let guard = region.pin_guard_owned(span)?;
             Ok((guard.contents(), ashmem_pin_guard(guard)))
         };
         // SAFETY: NULL or a place for the answer, as the caller promises.
-        unsafe { hand_out(fd, thread, (offset, len), guard, take) }
+        unsafe { hand_out(fd, (offset, len), guard, take) }
     })
 }
 
 /// Ends a guard and frees it: its pages may go, unless another one holds them. NULL is ignored.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ashmem_pin_guard_end(guard: *mut ashmem_pin_guard) {
-    call((), |_| {
+    call((), || {
         if !guard.is_null() {
             // SAFETY: it came from `hand_out`, and the caller gives it back.
             drop(unsafe { Box::from_raw(guard) });
@@ -97,7 +97,6 @@ pub unsafe extern "C" fn ashmem_pin_guard_end(guard: *mut ashmem_pin_guard) {
 /// `place` is NULL, or valid for a write.
 unsafe fn hand_out<T>(
     fd: c_int,
-    thread: Thread,
     (offset, len): (u64, u64),
     place: *mut *mut T,
     take: impl FnOnce(&ashmem::Region, Span) -> ashmem::Result<(Contents, T)>,
@@ -106,7 +105,7 @@ unsafe fn hand_out<T>(
         return Err(Failure(libc::EINVAL));
     }
     let span = region::span(offset, len)?;
-    let (contents, object) = descriptor::pinning(fd, thread, |region| take(region, span))?;
+    let (contents, object) = descriptor::pinning(fd, |region| take(region, span))?;
     // SAFETY: not NULL, so valid by the caller's promise.
     unsafe { place.write(Box::into_raw(Box::new(object))) };
     Ok(contents.is_purged().into())

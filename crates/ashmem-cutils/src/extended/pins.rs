@@ -32,13 +32,13 @@ pub struct ashmem_stats {
 /// ashmem_pin_region with 64-bit numbers on every system.
 #[unsafe(no_mangle)]
 pub extern "C" fn ashmem_pin(fd: c_int, offset: u64, len: u64) -> c_int {
-    call(-1, |thread| region::pin(fd, thread, offset, len))
+    region::pin(fd, offset, len)
 }
 
 /// ashmem_unpin_region with 64-bit numbers on every system.
 #[unsafe(no_mangle)]
 pub extern "C" fn ashmem_unpin(fd: c_int, offset: u64, len: u64) -> c_int {
-    call(-1, |thread| region::unpin(fd, thread, offset, len))
+    region::unpin(fd, offset, len)
 }
 
 /// Whether a range is pinned. Pages that somebody leases, or guards, are.
@@ -47,7 +47,7 @@ pub extern "C" fn ashmem_unpin(fd: c_int, offset: u64, len: u64) -> c_int {
 /// ENOTTY when it is not a region; EBADF.
 #[unsafe(no_mangle)]
 pub extern "C" fn ashmem_get_pin_status(fd: c_int, offset: u64, len: u64) -> c_int {
-    call(-1, |_| {
+    call(-1, || {
         let span = region::span(offset, len)?;
         Ok(match descriptor::looking(fd, |region| region.pin_status(span))? {
             PinStatus::Unpinned => ASHMEM_IS_UNPINNED,
@@ -63,7 +63,7 @@ pub extern "C" fn ashmem_get_pin_status(fd: c_int, offset: u64, len: u64) -> c_i
 /// the region lost PROT_WRITE; ENOTTY when it is not a region; EBADF.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ashmem_purge(fd: c_int, purged: *mut u64) -> c_int {
-    call(-1, |_| {
+    call(-1, || {
         let bytes = descriptor::looking(fd, Region::purge)?;
         if !purged.is_null() {
             // SAFETY: a place for the answer, as the caller promises.
@@ -78,7 +78,7 @@ pub unsafe extern "C" fn ashmem_purge(fd: c_int, purged: *mut u64) -> c_int {
 /// Returns 0; or -1 and sets errno: EINVAL when `stats` is NULL; ENOTTY when it is not a region; EBADF.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ashmem_get_stats(fd: c_int, stats: *mut ashmem_stats) -> c_int {
-    call(-1, |_| {
+    call(-1, || {
         let count = || {
             let stats = descriptor::looking(fd, Region::stats)?;
             Ok(ashmem_stats {

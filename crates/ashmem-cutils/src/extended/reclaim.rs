@@ -95,7 +95,7 @@ pub struct ashmem_purge_listener(Callback);
 /// Returns 0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ashmem_set_policy(policy: *const ashmem_policy) -> c_int {
-    call(-1, |_| {
+    call(-1, || {
         // SAFETY: NULL or a policy, as the caller promises.
         let wanted = unsafe { policy.as_ref() };
         Reclaimer::global().set_policy(wanted.map_or_else(Policy::new, as_policy));
@@ -121,7 +121,7 @@ fn as_policy(wanted: &ashmem_policy) -> Policy {
 /// A process's regions are those that it unpinned and has not closed. Returns 0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ashmem_reclaim(bytes: u64, freed: *mut ashmem_freed) -> c_int {
-    call(-1, |_| {
+    call(-1, || {
         let Freed { pages, bytes, .. } = Reclaimer::global().reclaim(bytes);
         if !freed.is_null() {
             // SAFETY: a place for the answer, as the caller promises.
@@ -136,7 +136,7 @@ pub unsafe extern "C" fn ashmem_reclaim(bytes: u64, freed: *mut ashmem_freed) ->
 /// Returns 0; or -1 and sets errno: EINVAL when `metrics` is NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ashmem_get_metrics(metrics: *mut ashmem_metrics) -> c_int {
-    call(-1, |_| {
+    call(-1, || {
         let read = || {
             let so_far = Reclaimer::global().metrics();
             Ok(ashmem_metrics {
@@ -164,7 +164,7 @@ pub extern "C" fn ashmem_on_purge(
     callback: ashmem_purge_callback,
     data: *mut c_void,
 ) -> *mut ashmem_purge_listener {
-    call(std::ptr::null_mut(), |_| {
+    call(std::ptr::null_mut(), || {
         let function = callback.ok_or(Failure(libc::EINVAL))?;
         // A number is what can be sent to the reclaimer's thread; what it stands for is between the callback and its owner.
         let data = data.expose_provenance();
@@ -188,7 +188,7 @@ pub extern "C" fn ashmem_on_purge(
 /// Afterwards the callback is not running and will not be called, unless this is called in it; then it ends with that call.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ashmem_remove_listener(listener: *mut ashmem_purge_listener) {
-    call((), |_| {
+    call((), || {
         if !listener.is_null() {
             // SAFETY: it came from `ashmem_on_purge`, and the caller gives it back.
             unsafe { Box::from_raw(listener) }.0.remove();

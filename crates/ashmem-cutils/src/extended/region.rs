@@ -27,7 +27,7 @@ pub const ASHMEM_NO_FURTHER_SEALS: c_uint = 8;
 /// for both ASHMEM_PURGEABLE and ASHMEM_NEVER_PURGEABLE; EPERM for a purgeable region of more than 1 TiB.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ashmem_create(name: *const c_char, size: u64, flags: c_uint) -> c_int {
-    call(-1, |_| {
+    call(-1, || {
         let known = ASHMEM_PURGEABLE | ASHMEM_NEVER_PURGEABLE | ASHMEM_POPULATE | ASHMEM_NO_FURTHER_SEALS;
         let has = |flag| flags & flag != 0;
         if flags & !known != 0 || has(ASHMEM_PURGEABLE) && has(ASHMEM_NEVER_PURGEABLE) {
@@ -57,7 +57,7 @@ pub unsafe extern "C" fn ashmem_create(name: *const c_char, size: u64, flags: c_
 /// Returns 0; or -1 and sets errno: ENOTTY when it is not a region; EBADF; EINVAL when `size` is NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ashmem_get_size(fd: c_int, size: *mut u64) -> c_int {
-    call(-1, |_| {
+    call(-1, || {
         // SAFETY: NULL or a place for the answer, as the caller promises.
         unsafe { region::answer(size, || region::size(fd)) }
     })
@@ -69,7 +69,7 @@ pub unsafe extern "C" fn ashmem_get_size(fd: c_int, size: *mut u64) -> c_int {
 /// returns -1 and sets errno: ENOTTY when it is not a region; EBADF; ENOENT without /proc.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ashmem_get_name(fd: c_int, name: *mut c_char, capacity: usize) -> c_int {
-    call(-1, |_| {
+    call(-1, || {
         if name.is_null() && capacity > 0 {
             return Err(Failure(libc::EINVAL));
         }
@@ -91,7 +91,7 @@ pub unsafe extern "C" fn ashmem_get_name(fd: c_int, name: *mut c_char, capacity:
 /// Returns -1 and sets errno: ENOTTY when it is not a region; EBADF.
 #[unsafe(no_mangle)]
 pub extern "C" fn ashmem_get_prot(fd: c_int) -> c_int {
-    call(-1, |_| Ok(descriptor::looking(fd, Region::protection)?.bits() as c_int))
+    call(-1, || Ok(descriptor::looking(fd, Region::protection)?.bits() as c_int))
 }
 
 /// Writes a number to `*id` that all descriptors of one region have in common, and no two living regions.
@@ -100,7 +100,7 @@ pub extern "C" fn ashmem_get_prot(fd: c_int) -> c_int {
 /// NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ashmem_get_file_id(fd: c_int, id: *mut u64) -> c_int {
-    call(-1, |_| {
+    call(-1, || {
         // SAFETY: NULL or a place for the answer, as the caller promises.
         unsafe { region::answer(id, || descriptor::looking(fd, Region::file_id)) }
     })
@@ -115,5 +115,5 @@ pub unsafe extern "C" fn ashmem_get_file_id(fd: c_int, id: *mut u64) -> c_int {
 /// ENOENT without /proc.
 #[unsafe(no_mangle)]
 pub extern "C" fn ashmem_share_read_only(fd: c_int) -> c_int {
-    call(-1, |_| Ok(descriptor::looking(fd, Region::share_read_only)?.into_raw_fd()))
+    call(-1, || Ok(descriptor::looking(fd, Region::share_read_only)?.into_raw_fd()))
 }
