@@ -21,7 +21,9 @@ pub mod sharedmem;
 
 #[cfg(not(loom))]
 mod callback;
+#[cfg_attr(loom, allow(dead_code, reason = "loom runs the cells alone"))]
 mod descriptor;
+#[cfg_attr(loom, allow(dead_code, reason = "loom runs the cells alone"))]
 mod errno;
 #[cfg(not(loom))]
 mod failure;

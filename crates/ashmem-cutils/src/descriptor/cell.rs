@@ -310,3 +310,101 @@ impl<T> Drop for Reading<'_, T> {
         self.end.come();
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::errno::thread;
+
+    /// Says so while it is there, and no more afterwards.
+    struct Object<'a>(&'a AtomicUsize, AtomicUsize);
+
+    const ALIVE: usize = 0x5eed;
+
+    impl Drop for Object<'_> {
+        fn drop(&mut self) {
+            self.1.store(0, Ordering::Relaxed);
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn threads_read_what_others_drop() {
+        const ROUNDS: usize = 20_000;
+        crate::sync::register();
+        let drops = AtomicUsize::new(0);
+        let made = AtomicUsize::new(0);
+        let cells: [Cell<Object<'_>>; 4] = [const { Cell::empty() }; 4];
+        // Fewer slots than threads.
+        let domain: Domain<Object<'_>, 2> = Domain::new();
+        std::thread::scope(|scope| {
+            for number in 0..4 {
+                let (cells, domain, drops, made) = (&cells, &domain, &drops, &made);
+                scope.spawn(move || {
+                    for round in 0..ROUNDS {
+                        let cell = &cells[(round + number) % cells.len()];
+                        let reading = domain.read_at_once(cell, thread());
+                        match reading.or_else(|| domain.read_as_guest(cell)) {
+                            Some(reading) => {
+                                assert_eq!(reading.1.load(Ordering::Relaxed), ALIVE);
+                                domain.enter(thread(), Errno::save());
+                                assert_eq!(reading.1.load(Ordering::Relaxed), ALIVE);
+                            }
+                            None => {
+                                made.fetch_add(1, Ordering::Relaxed);
+                                let _ = cell.fill(Object(drops, AtomicUsize::new(ALIVE)));
+                            }
+                        }
+                        if round % 5 == number {
+                            cell.take().into_iter().for_each(|taken| domain.retire(taken));
+                        }
+                    }
+                    domain.leave(thread());
+                });
+            }
+        });
+        cells.iter().filter_map(Cell::take).for_each(|taken| domain.retire(taken));
+        domain.sweep();
+        assert_eq!(drops.into_inner(), made.into_inner());
+    }
+
+    #[test]
+    fn a_reader_that_is_interrupted_is_a_guest() {
+        let drops = AtomicUsize::new(0);
+        let cell = Cell::empty();
+        let domain: Domain<Object<'_>, 2> = Domain::new();
+        assert!(cell.fill(Object(&drops, AtomicUsize::new(ALIVE))).is_ok());
+        assert!(domain.read_at_once(&cell, thread()).is_none(), "no slot yet");
+        assert!(domain.enter(thread(), Errno::save()));
+        let outer = domain.read_at_once(&cell, thread()).expect("there");
+        assert!(domain.read_at_once(&cell, thread()).is_none(), "the slot is in use");
+        let inner = domain.read_as_guest(&cell).expect("there");
+        assert!(outer.errno().is_some() && inner.errno().is_none());
+        drop(inner);
+        domain.retire(cell.take_if(&outer).expect("still there"));
+        assert_eq!(drops.load(Ordering::Relaxed), 0, "the outer one looks at it");
+        drop(outer);
+        domain.sweep();
+        assert_eq!(drops.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn a_forked_child_has_no_readers_but_its_own() {
+        let drops = AtomicUsize::new(0);
+        let cell = Cell::empty();
+        let domain: Domain<Object<'_>, 2> = Domain::new();
+        assert!(cell.fill(Object(&drops, AtomicUsize::new(ALIVE))).is_ok());
+        let guest = domain.read_as_guest(&cell).expect("there");
+        // As if another thread had it.
+        assert!(domain.enter(thread() + 1, Errno::save()));
+        let other = domain.read_at_once(&cell, thread() + 1).expect("there");
+        domain.start_anew(thread());
+        domain.retire(cell.take().expect("there"));
+        assert_eq!(drops.load(Ordering::Relaxed), 1);
+        drop(guest);
+        assert_eq!(domain.guests.load(Ordering::Relaxed), 0, "it was the parent's");
+        drop(other);
+    }
+}

@@ -32,7 +32,7 @@ pub(super) fn is_seen() -> bool {
     CLOSING.load(Ordering::Relaxed) == SEEN
 }
 
-/// Whether closing is seen. Finds out the first time, and from then on calls [`super::forget`].
+/// Whether closing is seen. Finds out the first time, and from then on calls [`super::entries::forget`].
 pub(super) fn find_out() -> bool {
     if CLOSING.load(Ordering::Acquire) == UNKNOWN {
         // SAFETY: the handler is a function of this library, which is never unloaded.
@@ -58,7 +58,7 @@ fn watch() -> Option<Watch> {
 
 extern "C" fn on_close(first: c_uint, last: c_uint) {
     failure::call((), || {
-        super::forget(first..=last);
+        super::entries::forget(first..=last);
         Ok(())
     });
 }
@@ -66,7 +66,7 @@ extern "C" fn on_close(first: c_uint, last: c_uint) {
 extern "C" fn in_child() {
     OWNER.store(number(getpid()), Ordering::Relaxed);
     failure::call((), || {
-        super::start_anew();
+        super::entries::start_anew();
         Ok(())
     });
 }

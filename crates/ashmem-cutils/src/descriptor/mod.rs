@@ -1,7 +1,7 @@
 //! What is known of the descriptors that a program passes in.
 //!
 //! C code has nothing but numbers: it closes them with `close(2)`, and the kernel gives them out again. For a number whose region
-//! has pin state, the library keeps an [`Entry`]: a duplicate of the descriptor, the mapped pin state, and with them a place in
+//! has pin state, the library keeps an *entry*: a duplicate of the descriptor, the mapped pin state, and with them a place in
 //! the reclaimer's list. So a pin need not ask the kernel anything, provided that closing is [seen](closing): then the entry goes
 //! with the descriptor. Where it is not seen, every use asks the kernel whether the number still names the same file, and
 //! entries whose numbers do not are dropped when others are made.
@@ -10,176 +10,14 @@
 //! wait for.
 
 mod cell;
+#[cfg(not(loom))]
 mod closing;
+#[cfg(not(loom))]
+mod entries;
+#[cfg(all(test, loom))]
+mod loom_tests;
+#[cfg(not(loom))]
 mod table;
 
-use std::cell::Cell as Kept;
-use std::ops::RangeInclusive;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-use ashmem::Region;
-
-use self::cell::{Cell, Domain, Reading};
-use self::table::Table;
-use crate::errno::{Errno, thread};
-use crate::failure::{Failure, Result, answer, contained};
-use crate::sys;
-
-/// Up to so many entries, all are looked at when one is made.
-const FEW: usize = 64;
-
-static TABLE: Table<Entry> = Table::new();
-static DOMAIN: Domain<Entry, 256> = Domain::new();
-/// At how many entries they are looked at next, where closing is not seen.
-static LOOK_AT: AtomicUsize = AtomicUsize::new(0);
-
-/// A region that was met behind a descriptor.
-struct Entry {
-    region: Region,
-    file: sys::File,
-}
-
-impl Entry {
-    fn is_behind(&self, fd: i32) -> bool {
-        sys::file(fd) == Ok(self.file)
-    }
-}
-
-/// The answer of a function of the interface that needs a region which is remembered, if there is nothing to find out first.
-#[inline(always)]
-pub(crate) fn at_once<T>(fd: i32, failed: T, action: impl FnOnce(&Region) -> ashmem::Result<T>) -> Option<T> {
-    let entry = remembered(fd)?;
-    let errno = entry.errno()?;
-    let result = contained(|| Ok(action(&entry.region)?));
-    Some(answer(errno, result, failed))
-}
-
-/// What is remembered of a descriptor, if closing is seen and this thread has a slot.
-#[inline(always)]
-fn remembered(fd: i32) -> Option<Reading<'static, Entry>> {
-    if !closing::is_seen() {
-        return None;
-    }
-    let cell = TABLE.get(u32::try_from(fd).ok()?)?;
-    DOMAIN.read_at_once(cell, thread())
-}
-
-/// Does something with the region behind a descriptor, and remembers that region if it can be unpinned.
-pub(crate) fn pinning<T>(fd: i32, action: impl FnOnce(&Region) -> ashmem::Result<T>) -> Result<T> {
-    if let Some(entry) = remembered(fd) {
-        return Ok(action(&entry.region)?);
-    }
-    if let Some(entry) = known(fd) {
-        enter();
-        return Ok(action(&entry.region)?);
-    }
-    let region = Region::from_fd(sys::duplicate(fd)?)?;
-    let result = action(&region)?;
-    // Without pin state there is nothing to remember: the memory is to go when the program closes it.
-    if region.has_control_block() {
-        remember(fd, region)?;
-    }
-    Ok(result)
-}
-
-/// Does something with the region behind a descriptor that is not worth remembering it for.
-pub(crate) fn looking<T>(fd: i32, action: impl FnOnce(&Region) -> ashmem::Result<T>) -> Result<T> {
-    match known(fd) {
-        Some(entry) => Ok(action(&entry.region)?),
-        None => Ok(action(&Region::from_fd(sys::duplicate(fd)?)?)?),
-    }
-}
-
-/// What is remembered of a descriptor, if it is still so.
-fn known(fd: i32) -> Option<Reading<'static, Entry>> {
-    let cell = TABLE.get(u32::try_from(fd).ok()?)?;
-    let entry = DOMAIN.read_as_guest(cell)?;
-    if closing::is_seen() || entry.is_behind(fd) {
-        return Some(entry);
-    }
-    forget_this(cell, entry);
-    None
-}
-
-/// Makes an entry for a region that was found behind a descriptor.
-fn remember(fd: i32, region: Region) -> Result<()> {
-    let seen = closing::find_out();
-    let file = sys::file_of(&region)?;
-    // Beyond the table are no descriptors of any system's.
-    let number = u32::try_from(fd).map_err(|_| Failure(libc::EBADF))?;
-    let cell = TABLE.get_or_make(number).ok_or(Failure(libc::EMFILE))?;
-    if cell.fill(Entry { region, file }).is_err() {
-        // Another thread was first.
-        return Ok(());
-    }
-    // It may have been closed, and the number given out again, before the entry was there to be forgotten.
-    if sys::file(fd) != Ok(file) {
-        if let Some(entry) = DOMAIN.read_as_guest(cell) {
-            forget_this(cell, entry);
-        }
-    }
-    if !seen {
-        drop_stale();
-    }
-    DOMAIN.sweep();
-    Ok(())
-}
-
-fn forget_this(cell: &Cell<Entry>, entry: Reading<'_, Entry>) {
-    let taken = cell.take_if(&entry);
-    drop(entry);
-    if let Some(taken) = taken {
-        DOMAIN.retire(taken);
-    }
-}
-
-/// Drops entries whose numbers name something else by now, if there may be many.
-fn drop_stale() {
-    let count = TABLE.filled(0..=u32::MAX).count();
-    if count < LOOK_AT.load(Ordering::Relaxed) {
-        return;
-    }
-    let stale = TABLE
-        .filled(0..=u32::MAX)
-        .filter(|(number, _)| i32::try_from(*number).is_ok_and(|fd| known(fd).is_none()));
-    let left = count - stale.count().min(count);
-    LOOK_AT.store(if left < FEW { 0 } else { 2 * left }, Ordering::Relaxed);
-}
-
-/// Descriptors are being closed, or have just been.
-fn forget(numbers: RangeInclusive<u32>) {
-    for (_, cell) in TABLE.filled(numbers) {
-        if !closing::is_owner() {
-            return;
-        }
-        if let Some(taken) = cell.take() {
-            DOMAIN.retire(taken);
-        }
-    }
-}
-
-/// In a forked child.
-fn start_anew() {
-    DOMAIN.start_anew(thread());
-}
-
-/// Gives the calling thread a slot of its own until it ends.
-fn enter() {
-    struct Leave(Kept<bool>);
-    impl Drop for Leave {
-        fn drop(&mut self) {
-            if self.0.get() {
-                DOMAIN.leave(thread());
-            }
-        }
-    }
-    thread_local! {
-        static LEAVE: Leave = const { Leave(Kept::new(false)) };
-    }
-    // Who has no thread-local storage any more needs no slot.
-    let _ = LEAVE.try_with(|leave| {
-        if DOMAIN.enter(thread(), Errno::save()) {
-            leave.0.set(true);
-        }
-    });
-}
+#[cfg(not(loom))]
+pub(crate) use entries::{at_once, looking, pinning};
