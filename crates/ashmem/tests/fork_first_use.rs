@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use ashmem::{Region, page_size};
 
 const ROLE: &str = "ASHMEM_TEST_ROLE";
-const PROCESSES: u32 = 1000;
+const PROCESSES: u32 = 300;
 /// What should take microseconds; a process that takes so many seconds is killed (SIGALRM).
 const PATIENCE: u32 = 10;
 

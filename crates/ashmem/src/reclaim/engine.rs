@@ -85,6 +85,9 @@ pub(crate) fn watch(inner: &Arc<Inner>) {
         state.prune_at = 64.max(2 * state.regions.len());
     }
     if shared.threaded && state.thread.is_none() {
+        if let Some(lookout) = &mut state.lookout {
+            lookout.open();
+        }
         // Without a thread the flag stays unset, so that the next unpin tries again.
         let Ok(wake) = thread::start(shared) else { return };
         add(&shared.counters.threads, 1);

@@ -31,6 +31,14 @@ impl Lookout {
         }
     }
 
+    /// Opens what the default source looks at, in the thread that calls this: a thread that opens files on its own would do so
+    /// while the program closes its own and counts on their numbers.
+    pub(super) fn open(&mut self) {
+        if self.is_default {
+            self.source();
+        }
+    }
+
     fn source(&mut self) -> &mut dyn PressureSource {
         self.source.get_or_insert_with(|| Box::new(SystemPressure::new())).as_mut()
     }

@@ -8,11 +8,12 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use super::engine::{BACK_OFF, LINGER, Shared, Turn, lock};
 
+use crate::sys::aside::aside;
 use crate::sys::{fork, thread};
 
 /// Starts the thread of a reclaimer that has none; its lock is held. Returns the eventfd that wakes the thread.
 pub(super) fn start(shared: &Arc<Shared>) -> std::io::Result<Arc<OwnedFd>> {
-    let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+    let wake = Arc::new(aside(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?));
     let (shared, woken) = (shared.clone(), wake.clone());
     let builder = Builder::new().name("ashmem-reclaim".into()).stack_size(256 << 10);
     thread::without_signals(|| builder.spawn(move || run(&shared, &woken)))?;

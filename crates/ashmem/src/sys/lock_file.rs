@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use rustix::io::Errno;
 
+use super::aside::aside;
 use super::fork::{self, Part, Section};
 use super::memfd;
 
@@ -27,7 +28,7 @@ impl LockFile {
     /// Opens the file behind a descriptor again. Needs `/proc`.
     pub(crate) fn open(fd: BorrowedFd<'_>, writable: bool, _: &Section) -> Result<LockFile, Errno> {
         fork::in_child(Part::LockFiles, close_in_child);
-        let slot = Arc::new(Mutex::new(Some(memfd::reopen(fd, writable)?)));
+        let slot = Arc::new(Mutex::new(Some(aside(memfd::reopen(fd, writable)?))));
         let mut open = lock(&OPEN);
         if open.len() == open.capacity() {
             open.retain(|slot| slot.strong_count() > 0);

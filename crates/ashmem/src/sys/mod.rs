@@ -1,5 +1,6 @@
 //! The system calls, and the only files of the crate that contain `unsafe` besides the views of a mapping.
 
+pub(crate) mod aside;
 pub(crate) mod copy;
 pub(crate) mod fork;
 pub(crate) mod futex;

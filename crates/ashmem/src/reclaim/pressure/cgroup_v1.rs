@@ -10,6 +10,7 @@ use rustix::fs::{Mode, OFlags};
 use super::Headroom;
 use super::file::{KeptFile, open_dir};
 use super::parse::{cgroup_headroom, parse_keyed, parse_number};
+use crate::sys::aside::aside;
 
 const USAGE: &CStr = c"memory.usage_in_bytes";
 
@@ -133,7 +134,8 @@ impl Files {
     fn threshold(&self, dir: BorrowedFd<'_>, at: u64, limit: u64) -> Option<Threshold> {
         let flags = OFlags::WRONLY | OFlags::CLOEXEC;
         let control = rustix::fs::openat(dir, c"cgroup.event_control", flags, Mode::empty()).ok()?;
-        let eventfd = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).ok()?;
+        let eventfd =
+            rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).ok().map(aside)?;
         let request = format!("{} {} {at}", eventfd.as_raw_fd(), self.usage.as_fd().as_raw_fd());
         rustix::io::retry_on_intr(|| rustix::io::write(&control, request.as_bytes())).ok()?;
         Some(Threshold { eventfd, at, limit })

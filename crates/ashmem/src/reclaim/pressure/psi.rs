@@ -8,6 +8,7 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{Mode, OFlags};
 
 use super::wait::poll_until;
+use crate::sys::aside::aside;
 
 /// Asks for an event when some task was stalled for 150 ms out of 2 s. Without privileges the window must be a
 /// multiple of 2 s; 150 ms is where a desktop begins to feel slow.
@@ -30,7 +31,7 @@ impl Trigger {
     /// `None` without PSI (`CONFIG_PSI`, `psi=1`) or without permission.
     pub(super) fn open(dir: BorrowedFd<'_>, name: &CStr) -> Option<Trigger> {
         let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(dir, name, flags, Mode::empty()).ok()?;
+        let fd = aside(rustix::fs::openat(dir, name, flags, Mode::empty()).ok()?);
         let written = rustix::io::retry_on_intr(|| rustix::io::write(&fd, TRIGGER)).ok()?;
         (written == TRIGGER.len()).then_some(Trigger(fd))
     }
