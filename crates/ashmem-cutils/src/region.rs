@@ -30,6 +30,7 @@ pub(crate) fn span(offset: u64, len: u64) -> Result<Span> {
 }
 
 pub(crate) fn create(options: &RegionOptions, name: Option<&CStr>, size: u64) -> Result<c_int> {
+    descriptor::make_room();
     let name = name.map_or(NO_NAME, CStr::to_bytes);
     let name = &name[..name.len().min(NAME_MAX)];
     let region = options.create(OsStr::from_bytes(name), size)?;

@@ -32,6 +32,12 @@ pub(super) fn is_seen() -> bool {
     CLOSING.load(Ordering::Relaxed) == SEEN
 }
 
+/// Whether closing is known not to be seen.
+#[inline]
+pub(super) fn is_unseen() -> bool {
+    CLOSING.load(Ordering::Relaxed) == UNSEEN
+}
+
 /// Whether closing is seen. Finds out the first time, and from then on calls [`super::entries::forget`].
 pub(super) fn find_out() -> bool {
     if CLOSING.load(Ordering::Acquire) == UNKNOWN {

@@ -113,6 +113,13 @@ fn remember(fd: i32, region: Region) -> Result<()> {
     Ok(())
 }
 
+/// Before a region is made: where closing is not seen, memory of regions that were closed goes now.
+pub(crate) fn make_room() {
+    if closing::is_unseen() {
+        drop_stale();
+    }
+}
+
 fn forget_this(cell: &Cell<Entry>, entry: Reading<'_, Entry>) {
     let taken = cell.take_if(&entry);
     drop(entry);
