@@ -5,4 +5,5 @@
 
 mod harness;
 
+mod cpp;
 mod cutils;
