@@ -7,3 +7,4 @@ mod harness;
 
 mod cpp;
 mod cutils;
+mod peers;
