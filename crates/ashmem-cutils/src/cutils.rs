@@ -27,7 +27,7 @@ pub extern "C" fn ashmem_valid(fd: c_int) -> c_int {
 /// `name` is a label that shows in /proc/PID/maps; at most 249 bytes of it are used, and NULL stands for "none". The region
 /// lives until its last descriptor and its last mapping are gone, in whatever processes they are. No memory is used before it is touched.
 ///
-/// Returns -1 and sets errno: EINVAL for a size of 0 or of 2^56 bytes and more; EMFILE, ENFILE; ENOMEM.
+/// Returns -1 and sets errno: EINVAL for a size of 0 or of more than 2^56 bytes; EMFILE, ENFILE; ENOMEM.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ashmem_create_region(name: *const c_char, size: usize) -> c_int {
     call(-1, || {
