@@ -21,6 +21,9 @@ pub enum Link {
     Static,
 }
 
+/// All ways of linking.
+pub const LINKS: [Link; 3] = [Link::Shared, Link::Unseen, Link::Static];
+
 struct Installed {
     directory: TempDir,
 }
@@ -119,4 +122,12 @@ pub fn run(program: &Path, arguments: &[&str]) {
     let output = succeed(Command::new(program).args(arguments));
     let said = [output.stdout, output.stderr].concat();
     assert!(said.is_empty(), "{program:?} {arguments:?} said: {}", String::from_utf8_lossy(&said));
+}
+
+/// Compiles a program in all ways of linking, and runs it.
+pub fn run_however_linked(source: &str, arguments: &[&str]) {
+    for link in LINKS {
+        let Some(program) = compile(source, link, &[]) else { return };
+        run(&program, arguments);
+    }
 }

@@ -7,4 +7,5 @@ mod harness;
 
 mod cpp;
 mod cutils;
+mod extended;
 mod peers;
