@@ -7,5 +7,6 @@ mod harness;
 
 mod cpp;
 mod cutils;
+mod descriptors;
 mod extended;
 mod peers;
