@@ -45,10 +45,21 @@ pub(crate) fn pin(fd: c_int, offset: u64, len: u64) -> c_int {
             return answer;
         }
     }
+    pin_part(fd, offset, len)
+}
+
+// Apart, so that the whole region takes few instructions.
+#[inline(never)]
+fn pin_part(fd: c_int, offset: u64, len: u64) -> c_int {
+    if let Ok(span) = span(offset, len) {
+        if let Some(answer) = descriptor::at_once(fd, -1, |region| Ok(region.pin(span)?.is_purged().into())) {
+            return answer;
+        }
+    }
     pin_slowly(fd, offset, len)
 }
 
-#[inline(never)]
+#[cold]
 fn pin_slowly(fd: c_int, offset: u64, len: u64) -> c_int {
     call(-1, || {
         let span = span(offset, len)?;
@@ -64,10 +75,21 @@ pub(crate) fn unpin(fd: c_int, offset: u64, len: u64) -> c_int {
             return answer;
         }
     }
+    unpin_part(fd, offset, len)
+}
+
+// Apart, so that the whole region takes few instructions.
+#[inline(never)]
+fn unpin_part(fd: c_int, offset: u64, len: u64) -> c_int {
+    if let Ok(span) = span(offset, len) {
+        if let Some(answer) = descriptor::at_once(fd, -1, |region| region.unpin(span).map(|()| 0)) {
+            return answer;
+        }
+    }
     unpin_slowly(fd, offset, len)
 }
 
-#[inline(never)]
+#[cold]
 fn unpin_slowly(fd: c_int, offset: u64, len: u64) -> c_int {
     call(-1, || {
         let span = span(offset, len)?;
