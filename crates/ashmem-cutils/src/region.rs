@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use ashmem::{Error, NAME_MAX, Protection, Region, RegionOptions};
 use rustix::io::Errno;
 
-use crate::descriptor;
+use crate::descriptor::{self, PinState};
 use crate::failure::{Failure, Result, call};
 use crate::sys;
 
@@ -63,7 +63,7 @@ fn pin_part(fd: c_int, offset: u64, len: u64) -> c_int {
 fn pin_slowly(fd: c_int, offset: u64, len: u64) -> c_int {
     call(-1, || {
         let span = span(offset, len)?;
-        Ok(descriptor::pinning(fd, |region| region.pin(span))?.is_purged().into())
+        Ok(descriptor::pinning(fd, PinState::Used, |region| region.pin(span))?.is_purged().into())
     })
 }
 
@@ -93,7 +93,7 @@ fn unpin_part(fd: c_int, offset: u64, len: u64) -> c_int {
 fn unpin_slowly(fd: c_int, offset: u64, len: u64) -> c_int {
     call(-1, || {
         let span = span(offset, len)?;
-        descriptor::pinning(fd, |region| region.unpin(span))?;
+        descriptor::pinning(fd, PinState::Made, |region| region.unpin(span))?;
         Ok(0)
     })
 }

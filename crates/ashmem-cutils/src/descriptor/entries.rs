@@ -6,18 +6,22 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ashmem::Region;
 
-use super::cell::{Cell, Domain, Reading};
+use super::cell::{Cell, Domain, Reading, Taken};
 use super::closing;
 use super::table::Table;
 use crate::errno::{Errno, thread};
 use crate::failure::{Failure, Result, answer, contained};
 use crate::sys;
 
+/// How often a descriptor may be closed and opened again, by other threads, while it is being looked at.
+const PATIENCE: u32 = 16;
+
 /// Up to so many entries, all are looked at when one is made.
 const FEW: usize = 64;
 
 static TABLE: Table<Entry> = Table::new();
 static DOMAIN: Domain<Entry, 256> = Domain::new();
+static ENTRIES: AtomicUsize = AtomicUsize::new(0);
 /// At how many entries they are looked at next, where closing is not seen.
 static LOOK_AT: AtomicUsize = AtomicUsize::new(0);
 
@@ -52,22 +56,43 @@ fn remembered(fd: i32) -> Option<Reading<'static, Entry>> {
     DOMAIN.read_at_once(cell, thread())
 }
 
-/// Does something with the region behind a descriptor, and remembers that region if it can be unpinned.
-pub(crate) fn pinning<T>(fd: i32, action: impl FnOnce(&Region) -> ashmem::Result<T>) -> Result<T> {
+/// Whether a call gives a region pin state that has none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PinState {
+    Used,
+    Made,
+}
+
+/// Does something with the region behind a descriptor, and remembers that region if it has pin state. Without that there is nothing to
+/// remember: its memory is to go when the program closes it.
+pub(crate) fn pinning<T>(
+    fd: i32,
+    pin_state: PinState,
+    action: impl FnOnce(&Region) -> ashmem::Result<T>,
+) -> Result<T> {
     if let Some(entry) = remembered(fd) {
         return Ok(action(&entry.region)?);
     }
-    if let Some(entry) = known(fd) {
-        enter();
-        return Ok(action(&entry.region)?);
-    }
-    let region = Region::from_fd(sys::duplicate(fd)?)?;
-    let result = action(&region)?;
-    // Without pin state there is nothing to remember: the memory is to go when the program closes it.
-    if region.has_control_block() {
+    for _ in 0..PATIENCE {
+        if let Some(entry) = known(fd) {
+            enter();
+            let result = action(&entry.region);
+            if result.is_err() && !entry.region.has_control_block() {
+                if let Some(cell) = cell(fd) {
+                    forget_this(cell, entry);
+                }
+            }
+            return Ok(result?);
+        }
+        let region = Region::from_fd(sys::duplicate(fd)?)?;
+        if pin_state == PinState::Used && !region.has_control_block() {
+            return Ok(action(&region)?);
+        }
+        // The entry that is there afterwards may be another thread's; both use that one.
         remember(fd, region)?;
     }
-    Ok(result)
+    // Somebody keeps closing and opening it.
+    Err(Failure(libc::EBADF))
 }
 
 /// Does something with the region behind a descriptor that is not worth remembering it for.
@@ -78,9 +103,13 @@ pub(crate) fn looking<T>(fd: i32, action: impl FnOnce(&Region) -> ashmem::Result
     }
 }
 
+fn cell(fd: i32) -> Option<&'static Cell<Entry>> {
+    TABLE.get(u32::try_from(fd).ok()?)
+}
+
 /// What is remembered of a descriptor, if it is still so.
 fn known(fd: i32) -> Option<Reading<'static, Entry>> {
-    let cell = TABLE.get(u32::try_from(fd).ok()?)?;
+    let cell = cell(fd)?;
     let entry = DOMAIN.read_as_guest(cell)?;
     if closing::is_seen() || entry.is_behind(fd) {
         return Some(entry);
@@ -89,7 +118,7 @@ fn known(fd: i32) -> Option<Reading<'static, Entry>> {
     None
 }
 
-/// Makes an entry for a region that was found behind a descriptor.
+/// Makes an entry for a region that was found behind a descriptor, unless there is one by now.
 fn remember(fd: i32, region: Region) -> Result<()> {
     let seen = closing::find_out();
     let file = sys::file_of(&region)?;
@@ -97,9 +126,9 @@ fn remember(fd: i32, region: Region) -> Result<()> {
     let number = u32::try_from(fd).map_err(|_| Failure(libc::EBADF))?;
     let cell = TABLE.get_or_make(number).ok_or(Failure(libc::EMFILE))?;
     if cell.fill(Entry { region, file }).is_err() {
-        // Another thread was first.
         return Ok(());
     }
+    ENTRIES.fetch_add(1, Ordering::Relaxed);
     // It may have been closed, and the number given out again, before the entry was there to be forgotten.
     if sys::file(fd) != Ok(file) {
         if let Some(entry) = DOMAIN.read_as_guest(cell) {
@@ -123,21 +152,25 @@ pub(crate) fn make_room() {
 fn forget_this(cell: &Cell<Entry>, entry: Reading<'_, Entry>) {
     let taken = cell.take_if(&entry);
     drop(entry);
-    if let Some(taken) = taken {
-        DOMAIN.retire(taken);
-    }
+    taken.into_iter().for_each(retire);
 }
 
-/// Drops entries whose numbers name something else by now, if there may be many.
+fn retire(taken: Taken<Entry>) {
+    ENTRIES.fetch_sub(1, Ordering::Relaxed);
+    DOMAIN.retire(taken);
+}
+
+/// Drops entries whose numbers name something else by now. Where there are many, only when their number has doubled.
 fn drop_stale() {
-    let count = TABLE.filled(0..=u32::MAX).count();
-    if count < LOOK_AT.load(Ordering::Relaxed) {
+    let count = ENTRIES.load(Ordering::Relaxed);
+    if count == 0 || count < LOOK_AT.load(Ordering::Relaxed) {
         return;
     }
-    let stale = TABLE
-        .filled(0..=u32::MAX)
-        .filter(|(number, _)| i32::try_from(*number).is_ok_and(|fd| known(fd).is_none()));
-    let left = count - stale.count().min(count);
+    for (number, _) in TABLE.filled(0..=u32::MAX) {
+        // Forgets it if it is stale.
+        let _ = i32::try_from(number).map(known);
+    }
+    let left = ENTRIES.load(Ordering::Relaxed);
     LOOK_AT.store(if left < FEW { 0 } else { 2 * left }, Ordering::Relaxed);
 }
 
@@ -147,9 +180,7 @@ pub(super) fn forget(numbers: RangeInclusive<u32>) {
         if !closing::is_owner() {
             return;
         }
-        if let Some(taken) = cell.take() {
-            DOMAIN.retire(taken);
-        }
+        cell.take().into_iter().for_each(retire);
     }
 }
 

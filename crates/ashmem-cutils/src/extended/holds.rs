@@ -6,7 +6,7 @@ use std::ffi::c_int;
 
 use ashmem::{Contents, OwnedLease, OwnedPinGuard};
 
-use crate::descriptor;
+use crate::descriptor::{self, PinState};
 use crate::failure::{Failure, Result, call};
 use crate::region::{self, Span};
 
@@ -39,7 +39,7 @@ pub unsafe extern "C" fn ashmem_lease_take(
             Ok((lease.contents(), ashmem_lease(lease)))
         };
         // SAFETY: NULL or a place for the answer, as the caller promises.
-        unsafe { hand_out(fd, (offset, len), lease, take) }
+        unsafe { hand_out(fd, PinState::Used, (offset, len), lease, take) }
     })
 }
 
@@ -75,7 +75,7 @@ pub unsafe extern "C" fn ashmem_pin_guard_take(
             Ok((guard.contents(), ashmem_pin_guard(guard)))
         };
         // SAFETY: NULL or a place for the answer, as the caller promises.
-        unsafe { hand_out(fd, (offset, len), guard, take) }
+        unsafe { hand_out(fd, PinState::Made, (offset, len), guard, take) }
     })
 }
 
@@ -97,6 +97,7 @@ pub unsafe extern "C" fn ashmem_pin_guard_end(guard: *mut ashmem_pin_guard) {
 /// `place` is NULL, or valid for a write.
 unsafe fn hand_out<T>(
     fd: c_int,
+    pin_state: PinState,
     (offset, len): (u64, u64),
     place: *mut *mut T,
     take: impl FnOnce(&ashmem::Region, Span) -> ashmem::Result<(Contents, T)>,
@@ -105,7 +106,7 @@ unsafe fn hand_out<T>(
         return Err(Failure(libc::EINVAL));
     }
     let span = region::span(offset, len)?;
-    let (contents, object) = descriptor::pinning(fd, |region| take(region, span))?;
+    let (contents, object) = descriptor::pinning(fd, pin_state, |region| take(region, span))?;
     // SAFETY: not NULL, so valid by the caller's promise.
     unsafe { place.write(Box::into_raw(Box::new(object))) };
     Ok(contents.is_purged().into())
