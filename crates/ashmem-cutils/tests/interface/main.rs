@@ -9,4 +9,5 @@ mod cpp;
 mod cutils;
 mod descriptors;
 mod extended;
+mod install;
 mod peers;

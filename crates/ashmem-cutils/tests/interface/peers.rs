@@ -127,7 +127,7 @@ fn build(mapping: &Mapping) {
 #[test]
 fn the_demo_says_what_it_sees() {
     let Some(program) = compile_example("demo") else { return };
-    let output = succeed(&mut Command::new(program));
+    let output = succeed(Command::new(program).env_remove("LD_LIBRARY_PATH"));
     let said = "built: 1000000\n\
         unpinned: 1048576 bytes are in memory\n\
         purged: 1048576 bytes\n\
