@@ -14,6 +14,7 @@
 //! The comparison with iceoryx2 is a package of its own, for its dependencies' sake: `ci/bench-iceoryx2` runs it.
 
 mod contention;
+mod cutils;
 mod frame;
 mod leases;
 mod memory;
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
     processes::run(&mut suite);
     ring::run(&mut suite);
     pool::run(&mut suite);
+    cutils::run(&mut suite);
     let all_met = suite.finish();
     let strict = std::env::var_os(STRICT).is_some_and(|value| value != "0");
     if strict && !all_met { ExitCode::FAILURE } else { ExitCode::SUCCESS }
