@@ -26,6 +26,15 @@ bool throws(int number, const std::string &operation, Action action)
     return false;
 }
 
+/* The reclaimer takes nothing by itself, however short of memory the machine is. */
+inline void leave_memory_alone()
+{
+    ashmem_policy policy = ashmem::default_policy;
+    policy.reserve = 0;
+    policy.stall_bytes = 0;
+    ashmem::set_policy(policy);
+}
+
 /* A page's size in bytes. */
 inline std::size_t page()
 {

@@ -144,6 +144,7 @@ static void guards()
 
 int main()
 {
+    leave_memory_alone();
     leases();
     guards();
     moves<lease>();

@@ -214,6 +214,7 @@ static void policy_and_metrics()
 
 int main()
 {
+    leave_memory_alone();
     says_what_went();
     takes_anything_callable();
     exceptions_end_in_the_call();

@@ -244,6 +244,7 @@ static void mappings()
 
 int main()
 {
+    leave_memory_alone();
     made_and_asked();
     pinned_and_purged();
     protected_and_shared();
