@@ -18,11 +18,11 @@ const MORE_WARNINGS: [&str; 6] = [
 #[test]
 fn programs_with_the_wrapper() {
     for source in PROGRAMS {
-        for link in [Link::Shared, Link::Static] {
-            let Some(program) = compile(source, link, &[]) else { return };
-            run(&program, &[]);
-        }
+        let Some(program) = compile(source, Link::Shared, &[]) else { return };
+        run(&program, &[]);
     }
+    let Some(program) = compile("cpp_listeners.cc", Link::Static, &[]) else { return };
+    run(&program, &[]);
 }
 
 #[test]
@@ -52,7 +52,7 @@ fn valgrind_finds_nothing() {
     }
 }
 
-/// Each compiler that is there takes it without a warning, in every standard from C++17 on that it knows.
+/// Each compiler that is there takes it without a warning, in C++17, C++20 and C++23.
 #[test]
 fn no_compiler_warns() {
     let Some(directory) = prefix() else { return };
