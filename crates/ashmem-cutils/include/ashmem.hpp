@@ -32,8 +32,8 @@
  * It prints "1048576 bytes purged", "built again" and "1000000".
  *
  * What fails throws std::system_error: an errno in std::generic_category(), and in what() the operation. Which errnos there are is
- * said in <ashmem.h> at the function of that name; here are only those that come in addition. Nothing else is thrown, except by
- * the callables of the program's own, and std::bad_alloc.
+ * said in <ashmem.h> at the function of that name; here are only those that come in addition. Nothing else is thrown but
+ * std::bad_alloc, and what copying a callable throws.
  *
  * Offsets and lengths are in bytes. Those of pins are multiples of the page size; a length of 0 means "to the end of the region".
  *
