@@ -20,7 +20,8 @@
 #define ASHMEM_NEVER_PURGEABLE 2
 
 /*
- Flag of ashmem_create: all memory is allocated now, so that no later access can run out of it.
+ Flag of ashmem_create: all memory is allocated now, so that no later access can run out of it; ENOMEM when the system has not so
+ much left.
  */
 #define ASHMEM_POPULATE 4
 
@@ -251,7 +252,7 @@ int ashmem_pin(int fd, uint64_t offset, uint64_t len);
 int ashmem_unpin(int fd, uint64_t offset, uint64_t len);
 
 /*
- Whether a range is pinned. Pages that somebody leases, or guards, are.
+ Whether a range is pinned. Unpinned pages that somebody leases, or guards, count as pinned; purged ones do not.
 
  The range is as for ashmem_pin_region. Returns ASHMEM_IS_PINNED or ASHMEM_IS_UNPINNED; or -1 and sets errno: EINVAL for a bad range;
  ENOTTY when it is not a region; EBADF.

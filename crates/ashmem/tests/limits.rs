@@ -69,6 +69,12 @@ fn succeeds(role: &str) {
 }
 
 #[test]
+fn more_than_there_is_is_not_populated() {
+    let error = Region::options().populate().create("all", 1 << 50).expect_err("no system has so much");
+    assert_eq!(error.raw_os_error(), libc::ENOMEM, "{error}");
+}
+
+#[test]
 fn without_proc() {
     let script = format!("mount -t tmpfs none /proc || exit {CANNOT}; exec \"$@\"");
     let inside = ["sh", "-c", &script, "sh"];

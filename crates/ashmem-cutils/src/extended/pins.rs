@@ -41,7 +41,7 @@ pub extern "C" fn ashmem_unpin(fd: c_int, offset: u64, len: u64) -> c_int {
     region::unpin(fd, offset, len)
 }
 
-/// Whether a range is pinned. Pages that somebody leases, or guards, are.
+/// Whether a range is pinned. Unpinned pages that somebody leases, or guards, count as pinned; purged ones do not.
 ///
 /// The range is as for ashmem_pin_region. Returns ASHMEM_IS_PINNED or ASHMEM_IS_UNPINNED; or -1 and sets errno: EINVAL for a bad range;
 /// ENOTTY when it is not a region; EBADF.

@@ -16,7 +16,8 @@ use crate::{descriptor, region};
 pub const ASHMEM_PURGEABLE: c_uint = 1;
 /// Flag of ashmem_create: no page can ever be unpinned, and the file can never grow.
 pub const ASHMEM_NEVER_PURGEABLE: c_uint = 2;
-/// Flag of ashmem_create: all memory is allocated now, so that no later access can run out of it.
+/// Flag of ashmem_create: all memory is allocated now, so that no later access can run out of it; ENOMEM when the system has not so
+/// much left.
 pub const ASHMEM_POPULATE: c_uint = 4;
 /// Flag of ashmem_create: no seals can be added, so that PROT_WRITE cannot be taken away any more.
 pub const ASHMEM_NO_FURTHER_SEALS: c_uint = 8;

@@ -5,11 +5,12 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::SealFlags;
+use rustix::io::Errno;
 
 use super::{NAME_MAX, Region};
 use crate::control::{Layout, TOO_LARGE_TO_PURGE};
 use crate::page::{SIZE_MAX, page_align};
-use crate::reclaim::Reclaimer;
+use crate::reclaim::{Reclaimer, pressure};
 use crate::sys::{memfd, mode};
 use crate::{Error, Result};
 
@@ -63,7 +64,8 @@ impl RegionOptions {
         self
     }
 
-    /// Allocates the memory of all data now, so that no later access to it can run out of memory.
+    /// Allocates the memory of all data now, so that no later access to it can run out of memory. More than the system has left is
+    /// refused; a cgroup's limit is not asked about.
     #[must_use]
     pub fn populate(mut self) -> RegionOptions {
         self.populate = true;
@@ -115,6 +117,10 @@ impl RegionOptions {
             mode::set_control_mark(fd.as_fd()).map_err(Error::system("mark control block"))?;
         }
         if self.populate {
+            // The kernel would go on until it kills somebody.
+            if pressure::obtainable().is_some_and(|bytes| size > bytes) {
+                return Err(Error::system("populate region")(Errno::NOMEM));
+            }
             memfd::populate(fd.as_fd(), 0, page_align(size).min(file_size))
                 .map_err(Error::system("populate region"))?;
         }

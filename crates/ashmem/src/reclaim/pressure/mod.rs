@@ -22,6 +22,15 @@ mod psi;
 mod system;
 mod wait;
 
+/// Bytes that the system could give to this process now, swap included; `None` without `/proc`.
+pub(crate) fn obtainable() -> Option<u64> {
+    let mut buffer = vec![0; file::BUFFER_SIZE];
+    let meminfo = file::KeptFile::open_path("/proc/meminfo".as_ref())?;
+    let text = meminfo.read(&mut buffer)?;
+    let swap = parse::parse_keyed(text, b"SwapFree:")?.checked_mul(1024)?;
+    parse::parse_meminfo(text)?.available.checked_add(swap)
+}
+
 pub use manual::ManualPressure;
 pub use system::SystemPressure;
 
