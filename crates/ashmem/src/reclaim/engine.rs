@@ -98,9 +98,16 @@ pub(crate) fn watch(inner: &Arc<Inner>) {
 }
 
 impl Shared {
+    /// Those that the program still has. The others only live because somebody looks at them just now; two that look in turn
+    /// would keep them for ever.
     pub(super) fn regions(&self) -> Vec<Arc<Inner>> {
-        let _section = fork::section();
-        lock(&self.state).regions.values().filter_map(Weak::upgrade).collect()
+        let mut regions: Vec<Arc<Inner>> = {
+            let _section = fork::section();
+            lock(&self.state).regions.values().filter_map(Weak::upgrade).collect()
+        };
+        // Outside of the section, as this may be what drops them.
+        regions.retain(|inner| inner.has_handles());
+        regions
     }
 
     /// Looks once, reclaims what is called for, and says when to look again; `None` when nothing is unpinned.

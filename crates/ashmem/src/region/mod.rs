@@ -249,6 +249,11 @@ impl Inner {
         self.fd.as_fd()
     }
 
+    /// Whether the program still has it. If not, what is left of it is held by those that are looking at it just now.
+    pub(crate) fn has_handles(&self) -> bool {
+        self.handles.load(Ordering::Acquire) > 0
+    }
+
     pub(crate) fn layout(&self) -> Layout {
         Layout::new(self.size)
     }
