@@ -264,7 +264,7 @@ int ashmem_get_pin_status(int fd, uint64_t offset, uint64_t len);
  have to `*purged`, which may be NULL.
 
  Returns 0; or -1 and sets errno: EBUSY while another process purges the region; EACCES for a read-only descriptor; EPERM when
- the region lost PROT_WRITE; ENOTTY when it is not a region; EBADF.
+ the region lost PROT_WRITE; ENOTTY when it is not a region; EBADF; ENOENT without /proc.
  */
 int ashmem_purge(int fd, uint64_t *purged);
 

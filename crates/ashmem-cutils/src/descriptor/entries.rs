@@ -73,9 +73,9 @@ pub(crate) fn pinning<T>(
     if let Some(entry) = remembered(fd) {
         return Ok(action(&entry.region)?);
     }
+    enter();
     for _ in 0..PATIENCE {
         if let Some(entry) = known(fd) {
-            enter();
             let result = action(&entry.region);
             if result.is_err() && !entry.region.has_control_block() {
                 if let Some(cell) = cell(fd) {
@@ -97,20 +97,26 @@ pub(crate) fn pinning<T>(
 
 /// Does something with the region behind a descriptor that is not worth remembering it for.
 pub(crate) fn looking<T>(fd: i32, action: impl FnOnce(&Region) -> ashmem::Result<T>) -> Result<T> {
+    enter();
     match known(fd) {
         Some(entry) => Ok(action(&entry.region)?),
         None => Ok(action(&Region::from_fd(sys::duplicate(fd)?)?)?),
     }
 }
 
+fn read(cell: &'static Cell<Entry>) -> Option<Reading<'static, Entry>> {
+    DOMAIN.read_at_once(cell, thread()).or_else(|| DOMAIN.read_as_guest(cell))
+}
+
 fn cell(fd: i32) -> Option<&'static Cell<Entry>> {
     TABLE.get(u32::try_from(fd).ok()?)
 }
 
-/// What is remembered of a descriptor, if it is still so.
+/// What is remembered of a descriptor, if it is still so. As a guest only where it must be: while there is one nothing is dropped,
+/// and of many threads that look for long there would always be one.
 fn known(fd: i32) -> Option<Reading<'static, Entry>> {
     let cell = cell(fd)?;
-    let entry = DOMAIN.read_as_guest(cell)?;
+    let entry = read(cell)?;
     if closing::is_seen() || entry.is_behind(fd) {
         return Some(entry);
     }
@@ -131,7 +137,7 @@ fn remember(fd: i32, region: Region) -> Result<()> {
     ENTRIES.fetch_add(1, Ordering::Relaxed);
     // It may have been closed, and the number given out again, before the entry was there to be forgotten.
     if sys::file(fd) != Ok(file) {
-        if let Some(entry) = DOMAIN.read_as_guest(cell) {
+        if let Some(entry) = read(cell) {
             forget_this(cell, entry);
         }
     }
