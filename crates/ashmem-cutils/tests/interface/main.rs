@@ -11,3 +11,5 @@ mod descriptors;
 mod extended;
 mod install;
 mod peers;
+mod robust;
+mod tools;
