@@ -50,7 +50,7 @@ fn valgrind_finds_nothing() {
 #[test]
 fn sanitizers_find_nothing() {
     let flags = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"];
-    // Forking while other threads allocate is not for the sanitizer's own allocator.
+    // A child that is forked while another thread allocates finds the sanitizer's allocator locked for ever.
     for (source, arguments) in PROGRAMS.into_iter().filter(|(source, _)| *source != "forks.c") {
         let Some(program) = compile(source, Link::Shared, &flags) else { return };
         run(&program, arguments);
