@@ -1,6 +1,7 @@
 //! Callbacks that can be removed: afterwards they do not run any more.
 
 use std::cell::RefCell;
+use std::mem::{ManuallyDrop, take};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -9,8 +10,9 @@ use ashmem::{ListenerId, PurgeEvent, Reclaimer};
 use rustix::process::getpid;
 
 thread_local! {
-    /// The calls that this thread is in, by the address of what they count in.
-    static RUNNING: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+    /// The calls that this thread is in, by the address of what they count in. Without a destructor, as callbacks run and are removed
+    /// also while the thread, or the process, ends.
+    static RUNNING: RefCell<ManuallyDrop<Vec<usize>>> = const { RefCell::new(ManuallyDrop::new(Vec::new())) };
 }
 
 /// A listener of the global reclaimer.
@@ -59,7 +61,12 @@ impl Calls {
         if !self.removed.load(Ordering::SeqCst) {
             RUNNING.with_borrow_mut(|running| running.push(std::ptr::from_ref(self).addr()));
             function();
-            RUNNING.with_borrow_mut(Vec::pop);
+            RUNNING.with_borrow_mut(|running| {
+                running.pop();
+                if running.is_empty() {
+                    drop(take(&mut **running));
+                }
+            });
         }
         // Fails in a child that was forked in the call: there it was never counted.
         let _ = self.count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, end);

@@ -12,4 +12,5 @@ mod extended;
 mod install;
 mod peers;
 mod robust;
+mod surroundings;
 mod tools;
