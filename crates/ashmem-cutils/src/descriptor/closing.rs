@@ -5,7 +5,8 @@
 #![allow(unsafe_code, reason = "dlsym and pthread_atfork")]
 
 use std::ffi::{c_int, c_uint};
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, Ordering};
 
 use rustix::process::{Pid, getpid};
 
@@ -20,7 +21,19 @@ const UNKNOWN: u8 = 0;
 const SEEN: u8 = 1;
 const UNSEEN: u8 = 2;
 
-static CLOSING: AtomicU8 = AtomicU8::new(UNKNOWN);
+/// What was found out, for a child of `fork(2)`.
+static FOUND: AtomicU8 = AtomicU8::new(UNKNOWN);
+
+/// What is known, on a page that the kernel clears in a child of any fork: also of `_Fork(3)`, which runs no handlers, and before other
+/// handlers than this library's. (A child of `vfork(2)` has the parent's page.)
+static CLOSING: AtomicPtr<AtomicU8> = AtomicPtr::new((&raw const NOTHING).cast_mut());
+static NOTHING: AtomicU8 = AtomicU8::new(UNKNOWN);
+
+#[inline(always)]
+fn closing() -> &'static AtomicU8 {
+    // SAFETY: it points to a byte that stays for good, from the start.
+    unsafe { &*CLOSING.load(Ordering::Acquire) }
+}
 
 /// The process that the table belongs to. A child of `vfork(2)` has its parent's memory and descriptors of its own, so what it
 /// closes is none of the table's.
@@ -29,18 +42,18 @@ static OWNER: AtomicU32 = AtomicU32::new(0);
 /// Whether closing is known to be seen: then an entry is right as long as it is there.
 #[inline]
 pub(super) fn is_seen() -> bool {
-    CLOSING.load(Ordering::Relaxed) == SEEN
+    closing().load(Ordering::Relaxed) == SEEN
 }
 
 /// Whether closing is known not to be seen.
 #[inline]
 pub(super) fn is_unseen() -> bool {
-    CLOSING.load(Ordering::Relaxed) == UNSEEN
+    closing().load(Ordering::Relaxed) == UNSEEN
 }
 
 /// Whether closing is seen. Finds out the first time, and from then on calls [`super::entries::forget`].
 pub(super) fn find_out() -> bool {
-    if CLOSING.load(Ordering::Acquire) == UNKNOWN {
+    if closing().load(Ordering::Acquire) == UNKNOWN {
         // SAFETY: the handler is a function of this library, which is never unloaded.
         unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
         OWNER.store(number(getpid()), Ordering::Relaxed);
@@ -50,9 +63,35 @@ pub(super) fn find_out() -> bool {
         });
         sync::register();
         // Several threads may come here at once: they find the same.
-        CLOSING.store(if seen { SEEN } else { UNSEEN }, Ordering::Release);
+        let found = if seen { SEEN } else { UNSEEN };
+        FOUND.store(found, Ordering::Relaxed);
+        page().store(found, Ordering::Release);
     }
     is_seen()
+}
+
+/// The page, made by whoever is first. Without one it is an ordinary byte.
+fn page() -> &'static AtomicU8 {
+    static ORDINARY: AtomicU8 = AtomicU8::new(UNKNOWN);
+    let nothing = (&raw const NOTHING).cast_mut();
+    if CLOSING.load(Ordering::Acquire) == nothing {
+        let made = cleared_in_children().unwrap_or((&raw const ORDINARY).cast_mut());
+        // Who comes second leaves a page that nobody uses.
+        let _ = CLOSING.compare_exchange(nothing, made, Ordering::AcqRel, Ordering::Relaxed);
+    }
+    closing()
+}
+
+fn cleared_in_children() -> Option<*mut AtomicU8> {
+    let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+    // SAFETY: a new mapping, wherever there is room.
+    let page = unsafe { libc::mmap(ptr::null_mut(), 1, access, kind, -1, 0) };
+    if page == libc::MAP_FAILED {
+        return None;
+    }
+    // SAFETY: the page that was just mapped. Fails before Linux 4.14.
+    let is_cleared = unsafe { libc::madvise(page, 1, libc::MADV_WIPEONFORK) } == 0;
+    is_cleared.then_some(page.cast())
 }
 
 fn watch() -> Option<Watch> {
@@ -75,11 +114,13 @@ extern "C" fn in_child() {
         super::entries::start_anew();
         Ok(())
     });
+    page().store(FOUND.load(Ordering::Relaxed), Ordering::Release);
 }
 
-/// Whether the calling process is the one whose descriptors the table is about.
+/// Whether the calling process is the one whose descriptors the table is about: or a child with a copy of it that no handler
+/// has run in yet.
 pub(super) fn is_owner() -> bool {
-    OWNER.load(Ordering::Relaxed) == number(getpid())
+    OWNER.load(Ordering::Relaxed) == number(getpid()) || closing().load(Ordering::Relaxed) == UNKNOWN
 }
 
 fn number(pid: Pid) -> u32 {

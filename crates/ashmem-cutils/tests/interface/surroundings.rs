@@ -6,3 +6,8 @@ use crate::harness::run_however_linked;
 fn callbacks_at_exit() {
     run_however_linked("at_exit.c", &[]);
 }
+
+#[test]
+fn children_that_close_before_any_handler() {
+    run_however_linked("forks.c", &[]);
+}
