@@ -41,7 +41,7 @@ pub(crate) fn create(options: &RegionOptions, name: Option<&CStr>, size: u64) ->
 #[inline]
 pub(crate) fn pin(fd: c_int, offset: u64, len: u64) -> c_int {
     if offset | len == 0 {
-        if let Some(answer) = descriptor::at_once(fd, -1, |region| Ok(region.pin(..)?.is_purged().into())) {
+        if let Some(answer) = descriptor::at_once(fd, |region| region.pin_at_once().then_some(0)) {
             return answer;
         }
     }
@@ -71,7 +71,7 @@ fn pin_slowly(fd: c_int, offset: u64, len: u64) -> c_int {
 #[inline]
 pub(crate) fn unpin(fd: c_int, offset: u64, len: u64) -> c_int {
     if offset | len == 0 {
-        if let Some(answer) = descriptor::at_once(fd, -1, |region| region.unpin(..).map(|()| 0)) {
+        if let Some(answer) = descriptor::at_once(fd, |region| region.unpin_at_once().then_some(0)) {
             return answer;
         }
     }

@@ -234,11 +234,31 @@ impl<T, const SLOTS: usize> Domain<T, SLOTS> {
         self.sweep();
     }
 
-    /// Drops what was retired and nobody looks at any more.
+    /// Drops what was retired and nobody looks at any more. Who has read something calls it afterwards, for what had to be kept meanwhile.
     pub(crate) fn sweep(&self) {
-        if self.retired.load(Ordering::Relaxed).is_null() {
+        if !self.is_anything_left() {
             return;
         }
+        // Who ended reading before the barrier may not have seen that something is kept; who ends after it will.
+        while self.sweep_once() && heavy_barrier() && !self.is_anything_read() {}
+    }
+
+    /// Whether something waits to be dropped, for who has just read.
+    #[inline]
+    pub(crate) fn is_anything_left(&self) -> bool {
+        // Goes with the barrier of who keeps something.
+        light_barrier();
+        !self.retired.load(Ordering::Relaxed).is_null()
+    }
+
+    fn is_anything_read(&self) -> bool {
+        self.guests.load(Ordering::SeqCst) != 0
+            || self.slots.iter().any(|slot| !slot.node.load(Ordering::Acquire).is_null())
+    }
+
+    /// Says whether something had to be kept that could be dropped later.
+    fn sweep_once(&self) -> bool {
+        let mut kept = false;
         let mut next = self.retired.swap(ptr::null_mut(), Ordering::AcqRel);
         // Whoever reads one of these began before they were taken, so is seen from here on.
         let known = heavy_barrier();
@@ -250,11 +270,13 @@ impl<T, const SLOTS: usize> Domain<T, SLOTS> {
             let is_read = || self.slots.iter().any(|slot| ptr::eq(slot.node.load(Ordering::Acquire), node));
             if !known || any_guest || is_read() {
                 self.push(node);
+                kept = known;
             } else {
                 // SAFETY: it came from `Box::into_raw`, is in no cell and in no list, and nobody looks at it.
                 drop(unsafe { Box::from_raw(node) });
             }
         }
+        kept
     }
 
     /// Puts a node that is in no cell and no list into the list of those that wait.

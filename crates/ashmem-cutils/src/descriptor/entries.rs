@@ -10,7 +10,7 @@ use super::cell::{Cell, Domain, Reading, Taken};
 use super::closing;
 use super::table::Table;
 use crate::errno::{Errno, thread};
-use crate::failure::{Failure, Result, answer, contained};
+use crate::failure::{Failure, Result, call};
 use crate::sys;
 
 /// How often a descriptor may be closed and opened again, by other threads, while it is being looked at.
@@ -37,13 +37,22 @@ impl Entry {
     }
 }
 
-/// The answer of a function of the interface that needs a region which is remembered, if there is nothing to find out first.
+/// The answer of a function of the interface that needs a region which is remembered, if there is nothing to find out first, and
+/// `action` needs no system call.
 #[inline(always)]
-pub(crate) fn at_once<T>(fd: i32, failed: T, action: impl FnOnce(&Region) -> ashmem::Result<T>) -> Option<T> {
+pub(crate) fn at_once<T>(fd: i32, action: impl FnOnce(&Region) -> Option<T>) -> Option<T> {
     let entry = remembered(fd)?;
     let errno = entry.errno()?;
-    let result = contained(|| Ok(action(&entry.region)?));
-    Some(answer(errno, result, failed))
+    let answer = action(&entry.region);
+    drop(entry);
+    if DOMAIN.is_anything_left() {
+        call((), || {
+            DOMAIN.sweep();
+            Ok(())
+        });
+    }
+    errno.restore();
+    answer
 }
 
 /// What is remembered of a descriptor, if closing is seen and this thread has a slot.
@@ -71,18 +80,17 @@ pub(crate) fn pinning<T>(
     action: impl FnOnce(&Region) -> ashmem::Result<T>,
 ) -> Result<T> {
     if let Some(entry) = remembered(fd) {
-        return Ok(action(&entry.region)?);
+        return finish(entry, action);
     }
     enter();
     for _ in 0..PATIENCE {
         if let Some(entry) = known(fd) {
-            let result = action(&entry.region);
-            if result.is_err() && !entry.region.has_control_block() {
-                if let Some(cell) = cell(fd) {
-                    forget_this(cell, entry);
-                }
+            let is_new = !entry.region.has_control_block();
+            let result = finish(entry, action);
+            if result.is_err() && is_new {
+                forget_unpurgeable(fd);
             }
-            return Ok(result?);
+            return result;
         }
         let region = Region::from_fd(sys::duplicate(fd)?)?;
         if pin_state == PinState::Used && !region.has_control_block() {
@@ -99,8 +107,24 @@ pub(crate) fn pinning<T>(
 pub(crate) fn looking<T>(fd: i32, action: impl FnOnce(&Region) -> ashmem::Result<T>) -> Result<T> {
     enter();
     match known(fd) {
-        Some(entry) => Ok(action(&entry.region)?),
+        Some(entry) => finish(entry, action),
         None => Ok(action(&Region::from_fd(sys::duplicate(fd)?)?)?),
+    }
+}
+
+/// Does something with an entry, and drops what was closed meanwhile.
+fn finish<T>(entry: Reading<'_, Entry>, action: impl FnOnce(&Region) -> ashmem::Result<T>) -> Result<T> {
+    let result = action(&entry.region);
+    drop(entry);
+    DOMAIN.sweep();
+    Ok(result?)
+}
+
+/// A call failed that was to give a region pin state.
+fn forget_unpurgeable(fd: i32) {
+    let Some(cell) = cell(fd) else { return };
+    if let Some(entry) = read(cell).filter(|entry| !entry.region.has_control_block()) {
+        forget_this(cell, entry);
     }
 }
 
@@ -116,7 +140,11 @@ fn cell(fd: i32) -> Option<&'static Cell<Entry>> {
 /// and of many threads that look for long there would always be one.
 fn known(fd: i32) -> Option<Reading<'static, Entry>> {
     let cell = cell(fd)?;
-    let entry = read(cell)?;
+    let Some(entry) = read(cell) else {
+        // Also who looked in vain may have kept something.
+        DOMAIN.sweep();
+        return None;
+    };
     if closing::is_seen() || entry.is_behind(fd) {
         return Some(entry);
     }

@@ -1,6 +1,6 @@
 //! What programs do around the library: exit, fork, threads, cancellation.
 
-use crate::harness::run_however_linked;
+use crate::harness::{Link, compile, run, run_however_linked};
 
 #[test]
 fn callbacks_at_exit() {
@@ -9,5 +9,11 @@ fn callbacks_at_exit() {
 
 #[test]
 fn children_that_close_before_any_handler() {
-    run_however_linked("forks.c", &[]);
+    run_however_linked("child_handlers.c", &[]);
+}
+
+#[test]
+fn what_is_closed_goes_when_others_are_done() {
+    let Some(program) = compile("kept.c", Link::Shared, &[]) else { return };
+    run(&program, &[]);
 }

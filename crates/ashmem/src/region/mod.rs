@@ -300,10 +300,15 @@ impl Inner {
     /// After an unpin: sees to it that a reclaimer watches the region.
     #[inline]
     pub(crate) fn look_after(self: &Arc<Self>) {
-        // Sequentially consistent, as is the unpin: see `reclaim::Reclaimer::retire`.
-        if !self.watched.load(Ordering::SeqCst) {
+        if !self.is_looked_after() {
             reclaim::watch(self);
         }
+    }
+
+    #[inline]
+    fn is_looked_after(&self) -> bool {
+        // Sequentially consistent, as is the unpin: see `reclaim::Reclaimer::retire`.
+        self.watched.load(Ordering::SeqCst)
     }
 
     pub(crate) fn resident(&self) -> Result<u64> {

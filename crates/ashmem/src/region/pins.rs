@@ -88,6 +88,27 @@ impl Region {
         }
     }
 
+    /// [`pin`](Self::pin) of the whole region, if that takes a few instructions and no system call, and finds everything intact. If not,
+    /// nothing was done.
+    #[doc(hidden)]
+    #[must_use]
+    #[inline]
+    pub fn pin_at_once(&self) -> bool {
+        let control = self.inner.known_control().filter(|control| control.is_writable());
+        control.is_some_and(|control| control.area().pin_at_once())
+    }
+
+    /// [`unpin`](Self::unpin) of the whole region, if that takes a few instructions and no system call. If not, it is to be done, as far as
+    /// it was not.
+    #[doc(hidden)]
+    #[must_use]
+    #[inline]
+    pub fn unpin_at_once(&self) -> bool {
+        let control = self.inner.known_control().filter(|control| control.is_writable());
+        control.is_some_and(|control| control.area().unpin_at_once(state::now()))
+            && self.inner.is_looked_after()
+    }
+
     /// Unpins pages: they could be made again, so they may be taken away when memory runs short, those that were unpinned longest ago
     /// first. The first unpin gives the region a control block, if it has none.
     ///
