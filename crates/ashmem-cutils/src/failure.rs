@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::errno::Errno;
+use crate::sys::NotCancelled;
 
 /// What goes into `errno`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,13 +25,13 @@ impl From<rustix::io::Errno> for Failure {
 
 /// Runs what may not unwind into C.
 #[inline(always)]
-pub(crate) fn contained<T>(action: impl FnOnce() -> Result<T>) -> Result<T> {
+fn contained<T>(action: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(action)).unwrap_or(Err(Failure(libc::EIO)))
 }
 
 /// The answer of a function of the interface: a value, with `errno` as it was; or else `failed`, with the failure in `errno`.
 #[inline(always)]
-pub(crate) fn answer<T>(errno: Errno, result: Result<T>, failed: T) -> T {
+fn answer<T>(errno: Errno, result: Result<T>, failed: T) -> T {
     match result {
         Ok(value) => {
             errno.restore();
@@ -47,6 +48,7 @@ pub(crate) fn answer<T>(errno: Errno, result: Result<T>, failed: T) -> T {
 #[inline(always)]
 pub(crate) fn call<T>(failed: T, action: impl FnOnce() -> Result<T>) -> T {
     let errno = Errno::save();
+    let _not_cancelled = NotCancelled::begin();
     answer(errno, contained(action), failed)
 }
 

@@ -1,6 +1,7 @@
 //! Descriptors that come from C as bare numbers.
 #![allow(unsafe_code, reason = "descriptors that are borrowed from C")]
 
+use std::ffi::c_int;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::OFlags;
@@ -15,6 +16,30 @@ pub(crate) struct File {
     device: u64,
     inode: u64,
     writable: bool,
+}
+
+/// While it lives, the calling thread is not cancelled (`pthread_setcancelstate(3)`): that would unwind through Rust, which aborts.
+pub(crate) struct NotCancelled(c_int);
+
+unsafe extern "C" {
+    safe fn pthread_setcancelstate(state: c_int, old: Option<&mut c_int>) -> c_int;
+}
+
+impl NotCancelled {
+    #[inline]
+    pub(crate) fn begin() -> NotCancelled {
+        const PTHREAD_CANCEL_DISABLE: c_int = 1;
+        let mut old = 0;
+        pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, Some(&mut old));
+        NotCancelled(old)
+    }
+}
+
+impl Drop for NotCancelled {
+    #[inline]
+    fn drop(&mut self) {
+        pthread_setcancelstate(self.0, None);
+    }
 }
 
 /// Does something with a descriptor that the caller passed in. It may be none, or be closed meanwhile: every use answers EBADF

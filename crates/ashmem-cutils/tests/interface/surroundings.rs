@@ -17,3 +17,8 @@ fn what_is_closed_goes_when_others_are_done() {
     let Some(program) = compile("kept.c", Link::Shared, &[]) else { return };
     run(&program, &[]);
 }
+
+#[test]
+fn threads_that_are_cancelled() {
+    run_however_linked("cancelled.c", &[]);
+}
