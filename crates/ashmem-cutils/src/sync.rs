@@ -24,6 +24,7 @@ pub(crate) use asymmetric::{heavy_barrier, light_barrier, register};
 #[cfg(not(loom))]
 mod asymmetric {
     use std::sync::atomic::{AtomicBool, Ordering, compiler_fence, fence};
+    use std::time::Duration;
 
     use rustix::io::Errno;
     use rustix::thread::{MembarrierCommand, membarrier};
@@ -54,15 +55,23 @@ mod asymmetric {
         }
     }
 
-    /// The rare one. False when it could not be had: then nothing is known of other threads.
+    /// The rare one. False when it could not be had: then nothing is known of other threads, this time.
     pub(crate) fn heavy_barrier() -> bool {
         fence(Ordering::SeqCst);
-        !REGISTERED.load(Ordering::Relaxed)
-            || match membarrier(MembarrierCommand::PrivateExpedited) {
-                Ok(()) => true,
-                // A kernel that forgets at a fork who has registered.
-                Err(Errno::PERM) => is_registered(),
-                Err(_) => false,
-            }
+        if !REGISTERED.load(Ordering::Relaxed) {
+            return true;
+        }
+        let passed = match membarrier(MembarrierCommand::PrivateExpedited) {
+            Ok(()) => true,
+            // A kernel that forgets at a fork who has registered.
+            Err(Errno::PERM) => is_registered(),
+            Err(_) => false,
+        };
+        if !passed {
+            // A sandbox refuses it from now on. What other threads have written without a fence is seen long before they do so again.
+            REGISTERED.store(false, Ordering::SeqCst);
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        passed
     }
 }

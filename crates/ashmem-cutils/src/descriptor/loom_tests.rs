@@ -134,3 +134,24 @@ fn a_reader_that_finds_it_stale_and_a_close() {
         world.all_dropped(1);
     });
 }
+
+#[test]
+fn who_reads_last_drops_what_was_kept() {
+    for as_guest in [false, true] {
+        loom::model(move || {
+            let world = World::new();
+            let reader = spawn(&world, move |world| {
+                if as_guest {
+                    world.check(world.domain.read_as_guest(&world.cell));
+                } else {
+                    assert!(world.domain.enter(1, Errno::save()));
+                    world.check(world.domain.read_at_once(&world.cell, 1));
+                }
+                world.domain.sweep();
+            });
+            world.close();
+            reader.join().expect("no panic");
+            assert_eq!(world.drops.load(Ordering::Acquire), 1);
+        });
+    }
+}

@@ -22,3 +22,9 @@ fn what_is_closed_goes_when_others_are_done() {
 fn threads_that_are_cancelled() {
     run_however_linked("cancelled.c", &[]);
 }
+
+#[test]
+fn a_sandbox_that_comes_later() {
+    let Some(program) = compile("sandbox.c", Link::Shared, &[]) else { return };
+    run(&program, &[]);
+}
