@@ -136,6 +136,8 @@ pub(crate) struct Control {
     /// Where the holds start, in words: the heads, and behind them so many words of rows.
     holds: (usize, usize),
     writable: bool,
+    /// What the file was when the block was mapped.
+    file: Status,
 }
 
 impl Control {
@@ -181,11 +183,16 @@ impl Control {
         let table = slots(pages);
         let start = HEADER_WORDS + (table + stamp_words(pages)) as usize;
         let holds = (start, SLOTS * row_words(pages) as usize);
-        let control = Control { map, layout, pages, slots: table as usize, holds, writable };
+        let control = Control { map, layout, pages, slots: table as usize, holds, writable, file: status };
         match control.words()[VERSION].load(Ordering::Relaxed) {
             0 | LAYOUT => Ok(Some(control)),
             _ => Err(Error::NotARegion { reason: "the control block has an unknown version" }),
         }
+    }
+
+    /// Whether a descriptor still names the block's file. Programs in C close descriptors that are not theirs.
+    pub(crate) fn is_of(&self, fd: BorrowedFd<'_>) -> Result<bool> {
+        Ok(self.file.is_same_file(&look(fd)?))
     }
 
     /// Grows the file of a region of `layout.size` bytes by an empty control block and marks it. The caller holds the

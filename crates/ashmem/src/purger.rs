@@ -6,7 +6,7 @@
 //! ([`crate::sys::fork`]), so no child keeps the description, and with it the lock, alive.
 
 use std::ops::Range;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -58,7 +58,9 @@ impl<'a> PurgeLock<'a> {
     /// Takes the lock if nobody holds it. Without `/proc` or a free descriptor there is no description to lock through.
     fn try_take(region: &'a Inner) -> Result<Option<PurgeLock<'a>>> {
         let section = fork::section();
+        check_file(region, region.fd())?;
         let handle = memfd::reopen(region.fd(), true).map_err(Error::system("reopen region for purging"))?;
+        check_file(region, handle.as_fd())?;
         PurgeLock::with(Handle::Own(handle), None, section, region)
     }
 
@@ -109,6 +111,14 @@ impl<'a> PurgeLock<'a> {
     fn punch(&self, pages: Range<u64>) -> Result<(), Errno> {
         let page = page_size();
         memfd::punch(self.handle.fd(), pages.start * page, (pages.end - pages.start) * page)
+    }
+}
+
+/// Nothing is taken away from a file that came to have a region's number.
+fn check_file(region: &Inner, fd: BorrowedFd<'_>) -> Result<()> {
+    match region.known_control() {
+        Some(control) if !control.is_of(fd)? => Err(Error::system("look at region")(Errno::BADF)),
+        _ => Ok(()),
     }
 }
 

@@ -28,3 +28,9 @@ fn a_sandbox_that_comes_later() {
     let Some(program) = compile("sandbox.c", Link::Shared, &[]) else { return };
     run(&program, &[]);
 }
+
+#[test]
+fn a_program_that_closes_all_descriptors() {
+    let Some(program) = compile("closes_all.c", Link::Shared, &[]) else { return };
+    run(&program, &[]);
+}

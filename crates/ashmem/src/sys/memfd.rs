@@ -40,6 +40,10 @@ pub(crate) struct Status {
 }
 
 impl Status {
+    pub(crate) fn is_same_file(&self, other: &Status) -> bool {
+        (self.device, self.inode) == (other.device, other.inode)
+    }
+
     /// Whether the file lives where the kernel keeps memfds (and not in a mounted tmpfs or on hugetlbfs).
     pub(crate) fn is_memfd(&self) -> Result<bool, Errno> {
         Ok(self.regular && self.device == memfd_device()?)
