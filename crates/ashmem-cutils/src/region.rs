@@ -34,7 +34,9 @@ pub(crate) fn create(options: &RegionOptions, name: Option<&CStr>, size: u64) ->
     let name = name.map_or(NO_NAME, CStr::to_bytes);
     let name = &name[..name.len().min(NAME_MAX)];
     let region = options.create(OsStr::from_bytes(name), size)?;
-    Ok(region.into_fd()?.into_raw_fd())
+    let fd = region.into_fd()?.into_raw_fd();
+    descriptor::is_new(fd);
+    Ok(fd)
 }
 
 /// Pins a range: the answer of C's function.
@@ -51,19 +53,21 @@ pub(crate) fn pin(fd: c_int, offset: u64, len: u64) -> c_int {
 // Apart, so that the whole region takes few instructions.
 #[inline(never)]
 fn pin_part(fd: c_int, offset: u64, len: u64) -> c_int {
-    if let Ok(span) = span(offset, len) {
-        if let Some(answer) = descriptor::at_once(fd, -1, |region| Ok(region.pin(span)?.is_purged().into())) {
-            return answer;
-        }
+    let Ok(span) = span(offset, len) else { return pin_slowly(fd, offset, len, false) };
+    match descriptor::at_once(fd, |region| Some(region.pin_part_at_once(span))) {
+        Some(Ok(contents)) => contents.is_purged().into(),
+        Some(Err(purged)) => pin_slowly(fd, offset, len, purged),
+        None => pin_slowly(fd, offset, len, false),
     }
-    pin_slowly(fd, offset, len)
 }
 
+/// `purged`: whether a page had been purged that was pinned in the attempt before this.
 #[cold]
-fn pin_slowly(fd: c_int, offset: u64, len: u64) -> c_int {
+fn pin_slowly(fd: c_int, offset: u64, len: u64, purged: bool) -> c_int {
     call(-1, || {
         let span = span(offset, len)?;
-        Ok(descriptor::pinning(fd, PinState::Used, |region| region.pin(span))?.is_purged().into())
+        let contents = descriptor::pinning(fd, PinState::Used, |region| region.pin(span))?;
+        Ok((purged || contents.is_purged()).into())
     })
 }
 
@@ -82,7 +86,7 @@ pub(crate) fn unpin(fd: c_int, offset: u64, len: u64) -> c_int {
 #[inline(never)]
 fn unpin_part(fd: c_int, offset: u64, len: u64) -> c_int {
     if let Ok(span) = span(offset, len) {
-        if let Some(answer) = descriptor::at_once(fd, -1, |region| region.unpin(span).map(|()| 0)) {
+        if let Some(answer) = descriptor::at_once(fd, |region| region.unpin_part_at_once(span).then_some(0)) {
             return answer;
         }
     }

@@ -2,7 +2,7 @@
 
 use std::cell::Cell as Kept;
 use std::ops::RangeInclusive;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use ashmem::Region;
 
@@ -22,6 +22,8 @@ const FEW: usize = 64;
 static TABLE: Table<Entry> = Table::new();
 static DOMAIN: Domain<Entry, 256> = Domain::new();
 static ENTRIES: AtomicUsize = AtomicUsize::new(0);
+/// The highest number that there ever was an entry for: looking at the whole table takes longer than making a region.
+static HIGHEST: AtomicU32 = AtomicU32::new(0);
 /// At how many entries they are looked at next, where closing is not seen.
 static LOOK_AT: AtomicUsize = AtomicUsize::new(0);
 
@@ -158,6 +160,7 @@ fn remember(fd: i32, region: Region) -> Result<()> {
     let file = sys::file_of(&region)?;
     // Beyond the table are no descriptors of any system's.
     let number = u32::try_from(fd).map_err(|_| Failure(libc::EBADF))?;
+    HIGHEST.fetch_max(number, Ordering::Relaxed);
     let cell = TABLE.get_or_make(number).ok_or(Failure(libc::EMFILE))?;
     if cell.fill(Entry { region, file }).is_err() {
         return Ok(());
@@ -174,6 +177,13 @@ fn remember(fd: i32, region: Region) -> Result<()> {
     }
     DOMAIN.sweep();
     Ok(())
+}
+
+/// The kernel has just given this number out: what is remembered of it was closed in a way that nobody sees.
+pub(crate) fn is_new(fd: i32) {
+    if let Some(taken) = cell(fd).and_then(Cell::take) {
+        retire(taken);
+    }
 }
 
 /// Before a region is made: where closing is not seen, memory of regions that were closed goes now.
@@ -200,7 +210,7 @@ fn drop_stale() {
     if count == 0 || count < LOOK_AT.load(Ordering::Relaxed) {
         return;
     }
-    for (number, _) in TABLE.filled(0..=u32::MAX) {
+    for (number, _) in TABLE.filled(0..=HIGHEST.load(Ordering::Relaxed)) {
         // Forgets it if it is stale.
         let _ = i32::try_from(number).map(known);
     }

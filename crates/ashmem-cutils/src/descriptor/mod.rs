@@ -20,4 +20,4 @@ mod loom_tests;
 mod table;
 
 #[cfg(not(loom))]
-pub(crate) use entries::{PinState, at_once, looking, make_room, pinning};
+pub(crate) use entries::{PinState, at_once, is_new, looking, make_room, pinning};

@@ -116,5 +116,9 @@ pub unsafe extern "C" fn ashmem_get_file_id(fd: c_int, id: *mut u64) -> c_int {
 /// ENOENT without /proc.
 #[unsafe(no_mangle)]
 pub extern "C" fn ashmem_share_read_only(fd: c_int) -> c_int {
-    call(-1, || Ok(descriptor::looking(fd, Region::share_read_only)?.into_raw_fd()))
+    call(-1, || {
+        let shared = descriptor::looking(fd, Region::share_read_only)?.into_raw_fd();
+        descriptor::is_new(shared);
+        Ok(shared)
+    })
 }

@@ -306,7 +306,7 @@ impl Inner {
     }
 
     #[inline]
-    fn is_looked_after(&self) -> bool {
+    pub(crate) fn is_looked_after(&self) -> bool {
         // Sequentially consistent, as is the unpin: see `reclaim::Reclaimer::retire`.
         self.watched.load(Ordering::SeqCst)
     }

@@ -109,6 +109,35 @@ impl Region {
             && self.inner.is_looked_after()
     }
 
+    /// [`pin`](Self::pin), as far as that takes no system call. If it takes one, or fails, it is still to be done, and this says
+    /// whether a page that is pinned now had been purged.
+    #[doc(hidden)]
+    #[inline]
+    pub fn pin_part_at_once(&self, range: impl RangeBounds<u64>) -> Result<Contents, bool> {
+        let control = self.inner.known_control().filter(|control| control.is_writable());
+        let (Some(control), Ok(range)) = (control, PageRange::new(range, self.size())) else {
+            return Err(false);
+        };
+        let mut before = false;
+        let mut wait = |_, purged| {
+            before = purged;
+            Err(Error::PurgeStuck { seconds: 0, purged })
+        };
+        let pinned = control.table().pin(range.first()..range.end(), &mut wait);
+        pinned.map(Contents::from_purged).map_err(|_| before)
+    }
+
+    /// [`unpin`](Self::unpin), if that takes no system call. If not, it is still to be done.
+    #[doc(hidden)]
+    #[must_use]
+    #[inline]
+    pub fn unpin_part_at_once(&self, range: impl RangeBounds<u64>) -> bool {
+        let control = self.inner.known_control().filter(|control| control.is_writable());
+        let (Some(control), Ok(range)) = (control, PageRange::new(range, self.size())) else { return false };
+        control.table().unpin(range.first()..range.end(), state::now()).is_ok()
+            && self.inner.is_looked_after()
+    }
+
     /// Unpins pages: they could be made again, so they may be taken away when memory runs short, those that were unpinned longest ago
     /// first. The first unpin gives the region a control block, if it has none.
     ///
