@@ -123,13 +123,6 @@ pub unsafe extern "C-unwind" fn freopen64(
     })
 }
 
-/// `fcloseall(3)`. Which streams there are is not known: all descriptors are announced.
-#[cfg(target_env = "gnu")]
-#[cfg_attr(not(test), unsafe(no_mangle))]
-pub extern "C-unwind" fn fcloseall() -> c_int {
-    announced(Some(Descriptors::ALL), next::fcloseall)
-}
-
 /// `call`, with what it closes announced before and after. No destructor: a cancelled thread's stack is unwound through this.
 #[inline]
 fn announced<T>(descriptors: Option<Descriptors>, call: impl FnOnce() -> T) -> T {

@@ -20,11 +20,12 @@
 //! `dup2(fd, fd)`, an empty range, `CLOSE_RANGE_CLOEXEC`, and streams without a descriptor.
 //!
 //! Then the next library's function is called, and its answer and errno are the caller's. Nothing here allocates, locks or
-//! panics, so that what may be called in signal handlers and in children of `vfork(2)` still may; `close(2)` is still a
+//! panics, so that what may be called in signal handlers and in children of `vfork(2)` still may, as far as the listeners
+//! go along (that of `libashmem_cutils.so` frees memory, if a region is closed that was unpinned); `close(2)` is still a
 //! cancellation point. (A thread that is cancelled there makes the first announcement only.)
 //!
 //! Not seen are system calls that pass the C library by (`syscall(2)`, `io_uring`, programs that do without it), and those that
-//! it makes itself, for `closedir(3)`, `pclose(3)` or `daemon(3)`.
+//! it makes itself, for `closedir(3)`, `pclose(3)` or `daemon(3)`. (`fcloseall(3)` of the GNU C library closes no descriptors.)
 
 mod errno;
 mod exports;

@@ -22,8 +22,6 @@ type Fclose = unsafe extern "C-unwind" fn(*mut FILE) -> c_int;
 type Freopen = unsafe extern "C-unwind" fn(*const c_char, *const c_char, *mut FILE) -> *mut FILE;
 #[cfg(target_env = "gnu")]
 type Closefrom = unsafe extern "C-unwind" fn(c_int);
-#[cfg(target_env = "gnu")]
-type Fcloseall = unsafe extern "C-unwind" fn() -> c_int;
 
 // The type of each is that of the function of its name, on which `Next::get` relies.
 static CLOSE: Next<Close> = Next::new(c"close");
@@ -36,8 +34,6 @@ static FREOPEN: Next<Freopen> = Next::new(c"freopen");
 static CLOSEFROM: Next<Closefrom> = Next::new(c"closefrom");
 #[cfg(target_env = "gnu")]
 static FREOPEN64: Next<Freopen> = Next::new(c"freopen64");
-#[cfg(target_env = "gnu")]
-static FCLOSEALL: Next<Fcloseall> = Next::new(c"fcloseall");
 
 #[used]
 #[unsafe(link_section = ".init_array")]
@@ -54,7 +50,6 @@ extern "C" fn find_all() {
     {
         CLOSEFROM.find();
         FREOPEN64.find();
-        FCLOSEALL.find();
     }
 }
 
@@ -203,16 +198,6 @@ unsafe fn reopen(
             errno::set(libc::ENOSYS);
             ptr::null_mut()
         }
-    }
-}
-
-#[cfg(target_env = "gnu")]
-#[inline]
-pub(crate) fn fcloseall() -> c_int {
-    match FCLOSEALL.get() {
-        // SAFETY: takes no arguments.
-        Some(next) => unsafe { next() },
-        None => errno::fail(libc::ENOSYS),
     }
 }
 

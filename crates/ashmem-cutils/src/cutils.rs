@@ -44,7 +44,7 @@ pub unsafe extern "C" fn ashmem_create_region(name: *const c_char, size: usize) 
 /// two away is recorded; this library honours it, mmap(2) itself does not.
 ///
 /// Returns 0; or -1 and sets errno: EINVAL when a bit would be added; ENOTTY when it is not a region; EBADF; EACCES for a
-/// read-only descriptor; EPERM when only the owner may.
+/// read-only descriptor; EPERM when only the owner may, or when seals are sealed.
 #[unsafe(no_mangle)]
 pub extern "C" fn ashmem_set_prot_region(fd: c_int, prot: c_int) -> c_int {
     call(-1, || region::set_protection(fd, prot).map(|()| 0))
@@ -67,8 +67,8 @@ pub extern "C" fn ashmem_pin_region(fd: c_int, offset: usize, len: usize) -> c_i
 ///
 /// The range is as for ashmem_pin_region. Nothing is freed by this alone. The first call starts a thread that watches memory.
 ///
-/// Returns 0; or -1 and sets errno: as ashmem_pin_region; EPERM when the region cannot be unpinned, as it lost PROT_WRITE, is
-/// sealed against growing, or belongs to another user and was never unpinned by them.
+/// Returns 0; or -1 and sets errno: as ashmem_pin_region; EPERM when the region cannot be unpinned, as it is sealed against growing,
+/// or belongs to another user and was never unpinned by them. A region that lost PROT_WRITE keeps its pages whatever is returned.
 #[unsafe(no_mangle)]
 pub extern "C" fn ashmem_unpin_region(fd: c_int, offset: usize, len: usize) -> c_int {
     region::unpin(fd, offset as u64, len as u64)

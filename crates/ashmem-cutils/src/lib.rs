@@ -8,7 +8,8 @@
 //! | `<android/sharedmem.h>` | [`sharedmem`] | the NDK's `ASharedMemory` |
 //! | `<ashmem.h>` | [`extended`] | what these lack |
 //!
-//! Regions are plain descriptors. No function aborts, prints, or changes `errno` when it succeeds.
+//! Regions are plain descriptors. No function changes `errno` when it succeeds; none aborts or prints, but for want of memory for
+//! the library's own few objects, where Rust gives up.
 //!
 //! Rust programs need none of this: they use the crate `ashmem-linux`.
 

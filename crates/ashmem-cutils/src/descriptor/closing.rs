@@ -97,6 +97,11 @@ fn cleared_in_children() -> Option<*mut AtomicU8> {
 fn watch() -> Option<Watch> {
     // SAFETY: the name ends with NUL.
     let symbol = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"ashmem_close_watch".as_ptr()) };
+    if symbol.is_null() {
+        // What went wrong is nothing to the program.
+        // SAFETY: has no conditions.
+        unsafe { libc::dlerror() };
+    }
     // SAFETY: null is None; anything else is the function of that name, which has this type.
     unsafe { std::mem::transmute::<*mut libc::c_void, Option<Watch>>(symbol) }
 }

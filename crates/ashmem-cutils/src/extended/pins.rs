@@ -60,7 +60,7 @@ pub extern "C" fn ashmem_get_pin_status(fd: c_int, offset: u64, len: u64) -> c_i
 /// have to `*purged`, which may be NULL.
 ///
 /// Returns 0; or -1 and sets errno: EBUSY while another process purges the region; EACCES for a read-only descriptor; EPERM when
-/// the region lost PROT_WRITE; ENOTTY when it is not a region; EBADF; ENOENT without /proc.
+/// a region that could be purged lost PROT_WRITE; ENOTTY when it is not a region; EBADF; ENOENT without /proc.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ashmem_purge(fd: c_int, purged: *mut u64) -> c_int {
     call(-1, || {

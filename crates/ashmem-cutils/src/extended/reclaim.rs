@@ -157,7 +157,7 @@ pub unsafe extern "C" fn ashmem_get_metrics(metrics: *mut ashmem_metrics) -> c_i
 
 /// Calls `callback` after each purge by this process's reclaimer, in the thread that purged, until it is removed.
 ///
-/// It may use all of this interface, and should be quick: memory is short. Returns what ashmem_remove_listener takes; or NULL and sets
+/// It may use all of this interface, and should be quick: memory is short. It may not throw, nor be left by longjmp(3). Returns what ashmem_remove_listener takes; or NULL and sets
 /// errno: EINVAL when `callback` is NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn ashmem_on_purge(
@@ -185,7 +185,8 @@ pub extern "C" fn ashmem_on_purge(
 
 /// Ends the calls of a callback and frees the listener. NULL is ignored.
 ///
-/// Afterwards the callback is not running and will not be called, unless this is called in it; then it ends with that call.
+/// Afterwards the callback is not running and will not be called, unless this is called in it; then it ends with that call. Two
+/// callbacks may not remove each other.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ashmem_remove_listener(listener: *mut ashmem_purge_listener) {
     call((), || {

@@ -80,7 +80,7 @@ pub fn compile(source: &str, link: Link, flags: &[&str]) -> Option<PathBuf> {
         }
         Link::Static => {
             command.arg("-I").arg(prefix.join("include")).arg(lib.join("libashmem_cutils.a"));
-            command.args(["-lgcc_s", "-lpthread", "-lm", "-ldl"]);
+            command.args(["-lpthread", "-lm", "-ldl"]);
         }
     }
     succeed(&mut command);
@@ -89,15 +89,17 @@ pub fn compile(source: &str, link: Link, flags: &[&str]) -> Option<PathBuf> {
 
 /// What pkg-config says of the installed library.
 pub fn package(questions: &[&str]) -> Option<Vec<String>> {
+    package_named("ashmem_cutils", questions)
+}
+
+/// As [`package`], of one of its two ways to be linked.
+pub fn package_named(name: &str, questions: &[&str]) -> Option<Vec<String>> {
     let directory = prefix()?;
     if !has("pkg-config") {
         return None;
     }
     let mut command = Command::new("pkg-config");
-    command
-        .env("PKG_CONFIG_PATH", directory.join("prefix/lib/pkgconfig"))
-        .args(questions)
-        .arg("ashmem_cutils");
+    command.env("PKG_CONFIG_PATH", directory.join("prefix/lib/pkgconfig")).args(questions).arg(name);
     let output = succeed(&mut command);
     let answer = String::from_utf8(output.stdout).expect("text");
     Some(answer.split_whitespace().map(String::from).collect())

@@ -5,14 +5,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::harness::{Link, compile, has, package, prefix, run, succeed};
+use crate::harness::{Link, compile, has, package, package_named, prefix, run, succeed};
 
 const HEADERS: [&str; 3] = ["cutils/ashmem.h", "android/sharedmem.h", "ashmem.h"];
 
 /// What `libashmem_close.so` says that it stands in front of, and its own function.
 const CLOSE: [&str; 7] = ["ashmem_close_watch", "close", "close_range", "dup2", "dup3", "fclose", "freopen"];
 /// More of these that there are with glibc.
-const CLOSE_GNU: [&str; 3] = ["closefrom", "fcloseall", "freopen64"];
+const CLOSE_GNU: [&str; 2] = ["closefrom", "freopen64"];
 
 fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("the workspace")
@@ -165,20 +165,19 @@ fn a_program_is_built_with_pkg_config_and_finds_the_library() {
     assert!(output.stdout.ends_with(b"built again: 1000000\n"));
     assert_eq!(package(&["--modversion"]).expect("there"), [env!("CARGO_PKG_VERSION")]);
 
-    // The static library, with what it needs by its own word.
-    let program = directory.join("bin/demo-static");
-    let mut command = Command::new("cc");
-    command.arg(workspace().join("examples/c/demo.c")).arg("-o").arg(&program);
-    command.args(package(&["--cflags"]).expect("there"));
-    command.arg(directory.join("prefix/lib/libashmem_cutils.a"));
-    let text = fs::read_to_string(directory.join("prefix/lib/pkgconfig/ashmem_cutils.pc")).expect("read");
-    let libraries = text.lines().find_map(|line| line.strip_prefix("Libs.private:")).expect("there");
-    succeed(command.args(libraries.split_whitespace()));
-    let output = succeed(Command::new(&program).env_remove("LD_LIBRARY_PATH"));
-    assert!(output.stdout.ends_with(b"built again: 1000000\n"));
-    if has("readelf") {
-        let needed = dynamic(&program, "NEEDED");
-        assert!(!needed.iter().any(|name| name.contains("ashmem")), "{needed:?}");
+    // The static library, in a program that is linked as others are and in one that needs nothing.
+    for (name, kind) in [("demo-static", None), ("demo-alone", Some("-static"))] {
+        let program = directory.join("bin").join(name);
+        let mut command = Command::new("cc");
+        command.args(kind).arg(workspace().join("examples/c/demo.c")).arg("-o").arg(&program);
+        succeed(command.args(package_named("ashmem_cutils-static", &["--cflags", "--libs"]).expect("there")));
+        let output = succeed(Command::new(&program).env_remove("LD_LIBRARY_PATH"));
+        assert!(output.stdout.ends_with(b"built again: 1000000\n"));
+        if has("readelf") {
+            let needed = dynamic(&program, "NEEDED");
+            assert!(!needed.iter().any(|name| name.contains("ashmem")), "{needed:?}");
+            assert!(kind.is_none() || needed.is_empty(), "{needed:?}");
+        }
     }
 }
 
@@ -226,6 +225,7 @@ fn for_a_package_in_directories_of_its_choice() {
         lib.join("libashmem_cutils.so"),
         lib.join("libashmem_cutils.so.0.1"),
         lib.join(format!("libashmem_cutils.so.{version}")),
+        lib.join("pkgconfig/ashmem_cutils-static.pc"),
         lib.join("pkgconfig/ashmem_cutils.pc"),
     ]
     .into();
@@ -369,7 +369,7 @@ fn beside_another_library_in_rust() {
         let mut command = Command::new("cc");
         command.args(["-std=gnu11", "-Wall", "-Wextra", "-Werror"]).arg(programs.join("two_libraries.c"));
         command.arg("-I").arg(directory.join("prefix/include")).arg("-o").arg(&program);
-        succeed(command.args(libraries).args(["-lgcc_s", "-lpthread", "-lm", "-ldl"]));
+        succeed(command.args(libraries).args(["-lpthread", "-lm", "-ldl"]));
         run(&program, &[]);
     }
 }

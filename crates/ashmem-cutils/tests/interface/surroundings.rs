@@ -34,3 +34,8 @@ fn a_program_that_closes_all_descriptors() {
     let Some(program) = compile("closes_all.c", Link::Shared, &[]) else { return };
     run(&program, &[]);
 }
+
+#[test]
+fn the_programs_own_handlers_of_fork() {
+    run_however_linked("fork_handlers.c", &[]);
+}

@@ -118,6 +118,9 @@ impl Region {
         let (Some(control), Ok(range)) = (control, PageRange::new(range, self.size())) else {
             return Err(false);
         };
+        if range.is_whole() {
+            return if control.area().pin_at_once() { Ok(Contents::Intact) } else { Err(false) };
+        }
         let mut before = false;
         let mut wait = |_, purged| {
             before = purged;
@@ -134,8 +137,13 @@ impl Region {
     pub fn unpin_part_at_once(&self, range: impl RangeBounds<u64>) -> bool {
         let control = self.inner.known_control().filter(|control| control.is_writable());
         let (Some(control), Ok(range)) = (control, PageRange::new(range, self.size())) else { return false };
-        control.table().unpin(range.first()..range.end(), state::now()).is_ok()
-            && self.inner.is_looked_after()
+        let (pages, now) = (range.first()..range.end(), state::now());
+        let unpinned = if range.is_whole() {
+            control.area().unpin_at_once(now)
+        } else {
+            control.table().unpin(pages, now).is_ok()
+        };
+        unpinned && self.inner.is_looked_after()
     }
 
     /// Unpins pages: they could be made again, so they may be taken away when memory runs short, those that were unpinned longest ago

@@ -29,7 +29,9 @@ thread_local! {
 
 /// While one is open, no other thread of the process is inside `fork(2)`. Never open one inside another.
 #[must_use = "the section ends when this is dropped"]
-pub(crate) struct Section(#[allow(dead_code, reason = "held for its drop")] RwLockReadGuard<'static, ()>);
+pub(crate) struct Section(
+    #[allow(dead_code, reason = "held for its drop")] Option<RwLockReadGuard<'static, ()>>,
+);
 
 #[cfg(debug_assertions)]
 thread_local! {
@@ -56,7 +58,9 @@ pub(crate) fn section() -> Section {
     #[cfg(debug_assertions)]
     let _ =
         OPEN.try_with(|open| assert!(!open.replace(true), "a fork section inside another: fork would hang"));
-    Section(GATE.read().unwrap_or_else(PoisonError::into_inner))
+    // Inside of fork, in a handler of the program's, nobody else has one.
+    let forks = FORKING.try_with(|slot| slot.borrow().is_some()).unwrap_or(false);
+    Section((!forks).then(|| GATE.read().unwrap_or_else(PoisonError::into_inner)))
 }
 
 /// What a child does first for one part of the crate, from now on. It may not open a section.
