@@ -194,7 +194,7 @@ typedef void (*ashmem_purge_callback)(const struct ashmem_purge_event *event, vo
 
 #ifdef __cplusplus
 extern "C" {
-#endif // __cplusplus
+#endif /* __cplusplus */
 
 /*
  Makes a region as ashmem_create_region does, with flags (ASHMEM_PURGEABLE, ...).
@@ -351,7 +351,7 @@ struct ashmem_purge_listener *ashmem_on_purge(ashmem_purge_callback callback, vo
 void ashmem_remove_listener(struct ashmem_purge_listener *listener);
 
 #ifdef __cplusplus
-}  // extern "C"
-#endif  // __cplusplus
+} /* extern "C" */
+#endif /* __cplusplus */
 
 #endif  /* ASHMEM_H */

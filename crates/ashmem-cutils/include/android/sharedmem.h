@@ -13,7 +13,7 @@
 
 #ifdef __cplusplus
 extern "C" {
-#endif // __cplusplus
+#endif /* __cplusplus */
 
 /*
  Makes a region of `size` bytes, all zeros and pinned, and returns a descriptor of it that is closed on exec.
@@ -38,7 +38,7 @@ size_t ASharedMemory_getSize(int fd);
 int ASharedMemory_setProt(int fd, int prot);
 
 #ifdef __cplusplus
-}  // extern "C"
-#endif  // __cplusplus
+} /* extern "C" */
+#endif /* __cplusplus */
 
 #endif  /* ASHMEM_ANDROID_SHAREDMEM_H */

@@ -339,7 +339,7 @@ fn headers_by_themselves_and_in_any_order() {
     }
     sources.push(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interface/programs/same_macros.c"));
     let standards: [&[&str]; 5] = [
-        &["-std=gnu89", "-Wstrict-prototypes"],
+        &["-std=c89", "-pedantic", "-Wstrict-prototypes"],
         &["-std=c99", "-pedantic", "-Wstrict-prototypes"],
         &["-std=c11", "-pedantic", "-Wstrict-prototypes"],
         &["-std=c17", "-pedantic", "-Wstrict-prototypes"],
