@@ -35,16 +35,6 @@
 #define ASHMEM_NO_FURTHER_SEALS 8
 
 /*
- At least one page of the range is unpinned: what ashmem_get_pin_status returns.
- */
-#define ASHMEM_IS_UNPINNED 0
-
-/*
- Every page of the range is pinned: what ashmem_get_pin_status returns.
- */
-#define ASHMEM_IS_PINNED 1
-
-/*
  In a field of struct ashmem_policy: the library's own choice.
  */
 #define ASHMEM_DEFAULT UINT64_MAX

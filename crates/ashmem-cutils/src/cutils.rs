@@ -13,6 +13,10 @@ use crate::region;
 pub const ASHMEM_NOT_PURGED: c_int = 0;
 /// Pinned, and at least one page had been taken away: it reads as zeros.
 pub const ASHMEM_WAS_PURGED: c_int = 1;
+/// At least one page of the range is unpinned: what ashmem_get_pin_status in <ashmem.h> returns.
+pub const ASHMEM_IS_UNPINNED: c_int = 0;
+/// Every page of the range is pinned: what ashmem_get_pin_status in <ashmem.h> returns.
+pub const ASHMEM_IS_PINNED: c_int = 1;
 
 /// Whether a descriptor names a region.
 ///

@@ -12,6 +12,16 @@
 #include <stddef.h>
 
 /*
+ Size of a buffer for any name, with the NUL at its end: as in <linux/ashmem.h>.
+ */
+#define ASHMEM_NAME_LEN 256
+
+/*
+ What the driver's device is called below /, and areas without a name. This library has no use for it.
+ */
+#define ASHMEM_NAME_DEF "dev/ashmem"
+
+/*
  Pinned, and everything is as it was.
  */
 #define ASHMEM_NOT_PURGED 0
@@ -20,6 +30,16 @@
  Pinned, and at least one page had been taken away: it reads as zeros.
  */
 #define ASHMEM_WAS_PURGED 1
+
+/*
+ At least one page of the range is unpinned: what ashmem_get_pin_status in <ashmem.h> returns.
+ */
+#define ASHMEM_IS_UNPINNED 0
+
+/*
+ Every page of the range is pinned: what ashmem_get_pin_status in <ashmem.h> returns.
+ */
+#define ASHMEM_IS_PINNED 1
 
 #ifdef __cplusplus
 extern "C" {

@@ -6,13 +6,9 @@ use std::ffi::c_int;
 
 use ashmem::{PinStatus, Region};
 
+use crate::cutils::{ASHMEM_IS_PINNED, ASHMEM_IS_UNPINNED};
 use crate::failure::call;
 use crate::{descriptor, region};
-
-/// At least one page of the range is unpinned: what ashmem_get_pin_status returns.
-pub const ASHMEM_IS_UNPINNED: c_int = 0;
-/// Every page of the range is pinned: what ashmem_get_pin_status returns.
-pub const ASHMEM_IS_PINNED: c_int = 1;
 
 /// How many pages of a region are in which state, and what it costs.
 #[repr(C)]

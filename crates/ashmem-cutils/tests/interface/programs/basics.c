@@ -8,7 +8,10 @@
 int main(void)
 {
     const size_t size = 1 << 20;
-    int fd = ashmem_create_region("first", size);
+    /* As allocators of graphics memory do it. */
+    char name[ASHMEM_NAME_LEN];
+    snprintf(name, ASHMEM_NAME_LEN, "first of %zu bytes", size);
+    int fd = ashmem_create_region(name, size);
     CHECK(fd >= 0);
     CHECK(ashmem_valid(fd) == 1);
     CHECK(ashmem_get_size_region(fd) == 1 << 20);
