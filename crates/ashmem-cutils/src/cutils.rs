@@ -31,6 +31,9 @@ pub extern "C" fn ashmem_valid(fd: c_int) -> c_int {
 /// `name` is a label that shows in /proc/PID/maps; at most 249 bytes of it are used, and NULL stands for "none". The region
 /// lives until its last descriptor and its last mapping are gone, in whatever processes they are. No memory is used before it is touched.
 ///
+/// The size cannot shrink. Until something is unpinned, who can write can let it grow (ftruncate(2), write(2)), unless it was made by
+/// ashmem_create with ASHMEM_PURGEABLE or ASHMEM_NEVER_PURGEABLE.
+///
 /// Returns -1 and sets errno: EINVAL for a size of 0 or of more than 2^56 bytes; EMFILE, ENFILE; ENOMEM.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ashmem_create_region(name: *const c_char, size: usize) -> c_int {
@@ -71,6 +74,9 @@ pub extern "C" fn ashmem_pin_region(fd: c_int, offset: usize, len: usize) -> c_i
 ///
 /// The range is as for ashmem_pin_region. Nothing is freed by this alone. The first call starts a thread that watches memory.
 ///
+/// A region's first call appends the pins to its file. fstat(2), lseek(2), read(2) and mmap(2) then find more bytes than the region
+/// has, which are not to be written: ask ashmem_get_size_region for its end.
+///
 /// Returns 0; or -1 and sets errno: as ashmem_pin_region; EPERM when the region cannot be unpinned, as it is sealed against growing,
 /// or belongs to another user and was never unpinned by them. A region that lost PROT_WRITE keeps its pages whatever is returned.
 #[unsafe(no_mangle)]
@@ -78,7 +84,7 @@ pub extern "C" fn ashmem_unpin_region(fd: c_int, offset: usize, len: usize) -> c
     region::unpin(fd, offset as u64, len as u64)
 }
 
-/// The size of a region in bytes, as it was made.
+/// The size of a region in bytes, as it was made, whatever the size of its file: see ashmem_unpin_region.
 ///
 /// Returns -1 and sets errno: ENOTTY when it is not a region; EBADF; EOVERFLOW when it has 2 GiB or more, which
 /// `ashmem_get_size` and `ASharedMemory_getSize` can say.
