@@ -2,7 +2,7 @@
 
 use rustix::process::geteuid;
 
-use crate::harness::run_however_linked;
+use crate::harness::{run_however_linked, skipped};
 
 #[test]
 fn success_leaves_errno_alone() {
@@ -20,7 +20,7 @@ fn without_descriptors_and_without_proc() {
     if geteuid().is_root() {
         run_however_linked("limits.c", &[empty.path().to_str().expect("a path of letters")]);
     } else {
-        eprintln!("skipped: without /proc, as only root may change its root directory");
+        skipped("without /proc, as only root may change its root directory");
         run_however_linked("limits.c", &["with-proc"]);
     }
 }
