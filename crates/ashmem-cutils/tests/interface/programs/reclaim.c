@@ -1,6 +1,7 @@
 /* The process's reclaimer: its budget, what it counts, and who is told. */
 #define _GNU_SOURCE
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "regions.h"
 
@@ -138,6 +139,42 @@ static void in_callbacks(void)
     CHECK(close(fd) == 0);
 }
 
+static atomic_bool entered, removing, left;
+
+static void stay(const struct ashmem_purge_event *event, void *data)
+{
+    (void)event;
+    (void)data;
+    entered = true;
+    while (!removing)
+        usleep(1000);
+    /* Long enough for a removal that does not wait to be over. */
+    usleep(50000);
+    left = true;
+}
+
+static void *reclaim_all(void *nothing)
+{
+    CHECK(ashmem_reclaim(UINT64_MAX, NULL) == 0);
+    return nothing;
+}
+
+/* A removal waits for the calls in other threads. */
+static void removed_during_a_call(void)
+{
+    ashmem_purge_listener *listener = ashmem_on_purge(stay, NULL);
+    int fd = make_filled(1);
+    CHECK(ashmem_unpin_region(fd, 0, 0) == 0);
+    pthread_t thread;
+    CHECK(pthread_create(&thread, NULL, reclaim_all, NULL) == 0);
+    while (!entered)
+        usleep(1000);
+    removing = true;
+    ashmem_remove_listener(listener);
+    CHECK(left);
+    CHECK(pthread_join(thread, NULL) == 0 && close(fd) == 0);
+}
+
 static void counts(void)
 {
     struct ashmem_metrics before = metrics();
@@ -205,6 +242,7 @@ int main(void)
     never_short();
     callbacks();
     in_callbacks();
+    removed_during_a_call();
     counts();
     budget();
     return 0;
