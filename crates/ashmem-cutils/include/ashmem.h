@@ -86,7 +86,7 @@ typedef struct ashmem_policy {
     uint64_t budget;
     /*
      Bytes that are to stay available below each limit of the system and of memory cgroups. ASHMEM_DEFAULT: an eighth of the
-     limit, within bounds.
+     limit, within bounds. Never more than half of the limit.
      */
     uint64_t reserve;
     /*

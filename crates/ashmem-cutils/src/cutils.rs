@@ -51,7 +51,8 @@ pub unsafe extern "C" fn ashmem_create_region(name: *const c_char, size: usize) 
 /// two away is recorded; this library honours it, mmap(2) itself does not.
 ///
 /// Returns 0; or -1 and sets errno: EINVAL when a bit would be added; ENOTTY when it is not a region; EBADF; EACCES for a
-/// read-only descriptor; EPERM when only the owner may, or when seals are sealed.
+/// read-only descriptor; EPERM when only the owner may, or the region cannot be sealed, in which case PROT_READ and PROT_EXEC may
+/// be gone; EBUSY when another process has been purging the region for a second, in which case only PROT_WRITE is gone, if it was to go.
 #[unsafe(no_mangle)]
 pub extern "C" fn ashmem_set_prot_region(fd: c_int, prot: c_int) -> c_int {
     call(-1, || region::set_protection(fd, prot).map(|()| 0))
@@ -63,8 +64,9 @@ pub extern "C" fn ashmem_set_prot_region(fd: c_int, prot: c_int) -> c_int {
 /// pages, not counts, and every descriptor in every process sees the same ones.
 ///
 /// Returns ASHMEM_NOT_PURGED, or ASHMEM_WAS_PURGED if any of the pages was taken away since it was unpinned, which is told
-/// once; or -1 and sets errno: EINVAL for a bad range; ENOTTY when it is not a region; EBADF; EACCES for a read-only descriptor;
-/// ETIMEDOUT when a purge has not ended for 10 seconds, after which pinning again is safe.
+/// once; or -1 and sets errno: EINVAL for a bad range; ENOTTY when it is not a region; EBADF; EACCES for a read-only descriptor
+/// of a region that was unpinned before; EMFILE, ENFILE, ENOMEM; ETIMEDOUT when a purge has not ended for 10 seconds, after which
+/// pinning again is safe.
 #[unsafe(no_mangle)]
 pub extern "C" fn ashmem_pin_region(fd: c_int, offset: usize, len: usize) -> c_int {
     region::pin(fd, offset as u64, len as u64)
@@ -77,8 +79,9 @@ pub extern "C" fn ashmem_pin_region(fd: c_int, offset: usize, len: usize) -> c_i
 /// A region's first call appends the pins to its file. fstat(2), lseek(2), read(2) and mmap(2) then find more bytes than the region
 /// has, which are not to be written: ask ashmem_get_size_region for its end.
 ///
-/// Returns 0; or -1 and sets errno: as ashmem_pin_region; EPERM when the region cannot be unpinned, as it is sealed against growing,
-/// or belongs to another user and was never unpinned by them. A region that lost PROT_WRITE keeps its pages whatever is returned.
+/// Returns 0; or -1 and sets errno: as ashmem_pin_region; EACCES for a read-only descriptor; EBUSY when another process has kept the
+/// region from getting its pins for a second; EPERM when the region cannot be unpinned, as it is sealed against growing, or
+/// belongs to another user and was never unpinned by them. A region that lost PROT_WRITE keeps its pages whatever is returned.
 #[unsafe(no_mangle)]
 pub extern "C" fn ashmem_unpin_region(fd: c_int, offset: usize, len: usize) -> c_int {
     region::unpin(fd, offset as u64, len as u64)

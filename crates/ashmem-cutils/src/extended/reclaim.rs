@@ -23,7 +23,7 @@ pub struct ashmem_policy {
     /// Bytes of unpinned data that may be in memory. ASHMEM_DEFAULT: no limit but the system's.
     pub budget: u64,
     /// Bytes that are to stay available below each limit of the system and of memory cgroups. ASHMEM_DEFAULT: an eighth of the
-    /// limit, within bounds.
+    /// limit, within bounds. Never more than half of the limit.
     pub reserve: u64,
     /// Bytes that are taken away at least when processes stall for memory. ASHMEM_DEFAULT: 16 MiB.
     pub stall_bytes: u64,
@@ -196,4 +196,31 @@ pub unsafe extern "C" fn ashmem_remove_listener(listener: *mut ashmem_purge_list
         }
         Ok(())
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DEFAULT: ashmem_policy = ashmem_policy {
+        budget: ASHMEM_DEFAULT,
+        reserve: ASHMEM_DEFAULT,
+        stall_bytes: ASHMEM_DEFAULT,
+        stall_pause: ASHMEM_DEFAULT,
+    };
+
+    #[test]
+    fn each_field_of_a_policy_arrives() {
+        let new = Policy::new;
+        let half_second = Duration::from_millis(500);
+        for (wanted, policy) in [
+            (DEFAULT, new()),
+            (ashmem_policy { budget: 0, ..DEFAULT }, new().budget(0)),
+            (ashmem_policy { reserve: 7, ..DEFAULT }, new().reserve(7)),
+            (ashmem_policy { stall_bytes: 7, ..DEFAULT }, new().on_stall(7, half_second)),
+            (ashmem_policy { stall_pause: 7, ..DEFAULT }, new().on_stall(16 << 20, Duration::from_millis(7))),
+        ] {
+            assert_eq!(as_policy(&wanted), policy);
+        }
+    }
 }
