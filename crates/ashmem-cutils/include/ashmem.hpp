@@ -45,6 +45,10 @@
 #ifndef ASHMEM_HPP
 #define ASHMEM_HPP
 
+#if __cplusplus < 201703L
+#error "<ashmem.hpp> needs C++17"
+#endif
+
 #include <ashmem.h>
 
 #include <cerrno>

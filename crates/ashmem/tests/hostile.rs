@@ -13,7 +13,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use ashmem::pressure::{Headroom, ManualPressure, Reading};
-use ashmem::{Contents, Error, Policy, Reclaimer, Region, page_size};
+use ashmem::{Contents, Error, Policy, Protection, Reclaimer, Region, page_size};
 use rustix::mm::{MapFlags, ProtFlags, mmap};
 
 const ROLE: &str = "ASHMEM_TEST_ROLE";
@@ -280,6 +280,18 @@ fn being_purged() -> (Region, &'static [AtomicU64]) {
     word.fetch_xor(UNPINNED | PURGING, Ordering::SeqCst);
     words[AREA].fetch_or(AREA_PURGING | AREA_TAKING, Ordering::SeqCst);
     (region, words)
+}
+
+#[test]
+fn a_locked_region_loses_write_all_the_same() {
+    let region = Region::create("locked", 8192).expect("a region");
+    let lock = hold_purge_lock(&region);
+    assert!(matches!(region.set_protection(Protection::READ), Err(Error::PurgeLocked { .. })));
+    assert_eq!(region.protection().expect("a mask"), Protection::READ | Protection::EXEC);
+    assert!(matches!(region.map(), Err(Error::ProtectionDenied { .. })));
+    drop(lock);
+    region.set_protection(Protection::READ).expect("the rest goes");
+    assert_eq!(region.protection().expect("a mask"), Protection::READ);
 }
 
 #[test]

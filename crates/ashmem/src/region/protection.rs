@@ -49,7 +49,8 @@ impl Region {
     /// # Errors
     /// [`Error::ProtectionAdded`] when `mask` has a bit that the mask in force has not (EINVAL); [`Error::NotPurgeable`] when READ or
     /// EXEC is to go, the mode cannot say so, and there cannot be a control block; [`Error::ReadOnly`] for a read-only
-    /// descriptor; [`Error::PurgeLocked`] when another process keeps the purge lock; [`Error::System`].
+    /// descriptor; [`Error::PurgeLocked`] when another process keeps the purge lock, and then WRITE is gone all the same, if it was to go;
+    /// [`Error::System`].
     pub fn set_protection(&self, mask: Protection) -> Result<()> {
         let current = self.protection()?;
         if !current.contains(mask) {
@@ -62,20 +63,31 @@ impl Region {
         if !self.is_writable()? {
             return Err(Error::ReadOnly { operation: OPERATION });
         }
-        if removed.intersects(Protection::READ | Protection::EXEC) {
-            self.record_removed(Protection::all().difference(mask))?;
-        }
+        let recorded = if removed.intersects(Protection::READ | Protection::EXEC) {
+            self.record_removed(Protection::all().difference(mask))
+        } else {
+            Ok(())
+        };
         if removed.contains(Protection::WRITE) {
+            if matches!(recorded, Err(Error::PurgeLocked { .. })) {
+                // A peer that keeps the lock shall not keep WRITE. Not GROW: it may be appending.
+                self.seal(SealFlags::FUTURE_WRITE)?;
+                return recorded;
+            }
+            recorded?;
             let status = self.inner.status()?;
             if !status.has_control_mark && status.size == self.inner.layout().file_size() {
                 // Somebody died while appending, and nobody could finish that without WRITE.
                 self.inner.need_control(OPERATION)?;
             }
             // Last, for what was recorded might have needed it. Nothing will be appended any more, so the size is final.
-            let seals = SealFlags::FUTURE_WRITE | SealFlags::GROW;
-            memfd::add_seals(self.as_fd(), seals).map_err(Error::system("seal region against writing"))?;
+            return self.seal(SealFlags::FUTURE_WRITE | SealFlags::GROW);
         }
-        Ok(())
+        recorded
+    }
+
+    fn seal(&self, seals: SealFlags) -> Result<()> {
+        memfd::add_seals(self.as_fd(), seals).map_err(Error::system("seal region against writing"))
     }
 
     /// Records that READ and EXEC were removed, as far as `removed` has them.
