@@ -144,7 +144,11 @@ impl MapOptions {
 
     /// Checks what the kernel does not: WRITE is sealed, and a descriptor's mode is its own.
     fn require_allowed(&self, region: &Region) -> Result<()> {
-        let (needed, mask) = (self.needed(), region.removable_protection()?);
+        let needed = self.needed();
+        if !needed.contains(Protection::EXEC) && region.surely_keeps_read()? {
+            return Ok(());
+        }
+        let mask = region.removable_protection()?;
         if mask.contains(needed) {
             return Ok(());
         }

@@ -23,6 +23,13 @@ impl Region {
         Ok(mask)
     }
 
+    /// Whether READ was never removed, by a look that is quicker than at the whole mask: READ does not go without GROW, unless
+    /// seals are sealed.
+    pub(crate) fn surely_keeps_read(&self) -> Result<bool> {
+        let seals = memfd::seals(self.as_fd()).map_err(Error::system("read seals"))?;
+        Ok(!seals.intersects(SealFlags::GROW | SealFlags::SEAL))
+    }
+
     /// The mask as far as the kernel does not enforce it.
     pub(crate) fn removable_protection(&self) -> Result<Protection> {
         let status = self.inner.status()?;
@@ -41,7 +48,7 @@ impl Region {
     /// is an error or has no effect. Its file is sealed against growing, too.
     ///
     /// READ and EXEC are recorded in the file's mode and honoured by this library; a peer that calls `mmap(2)` itself is not
-    /// stopped. Only the file's owner may change its mode, and a mode cannot say everything, as that READ went and EXEC stayed.
+    /// stopped. Only the file's owner may change its mode, and a mode cannot say everything, as that READ went and EXEC or WRITE stayed.
     /// Otherwise, and when there is a control block already, the record is in the control block, which is appended then.
     ///
     /// Stands for `ASHMEM_SET_PROT_MASK`, `ashmem_set_prot_region`.
@@ -96,7 +103,20 @@ impl Region {
         // Who appends a control block finds what is in the mode by now.
         let control = match self.inner.control()?.filter(|control| control.is_writable()) {
             Some(control) => control,
-            None if by_mode? => return Ok(()),
+            // Who maps looks only at the mode of files that cannot grow. With WRITE, that seal is still to come.
+            None if by_mode? => {
+                if !removed.contains(Protection::READ) || removed.contains(Protection::WRITE) {
+                    return Ok(());
+                }
+                match self.inner.need_control(OPERATION) {
+                    Err(Error::NotPurgeable { .. }) => {
+                        // Fails only where seals are sealed.
+                        let _ = self.seal(SealFlags::GROW);
+                        return Ok(());
+                    }
+                    control => control?,
+                }
+            }
             None => self.inner.need_control(OPERATION)?,
         };
         control.remove_protection(removed.difference(Protection::WRITE));
@@ -164,7 +184,7 @@ mod tests {
 
     #[test]
     fn the_file_ends_where_the_region_ends() {
-        for bits in [READ_WRITE, Protection::READ, Protection::WRITE, Protection::empty()] {
+        for bits in [READ_WRITE, Protection::READ, Protection::empty()] {
             let region = Region::create("mask", 5000).expect("a region");
             region.set_protection(bits).expect("bits go");
             let mut file = File::from(region.share_read_write().expect("reopened"));
@@ -194,7 +214,7 @@ mod tests {
             for denied in [&region, &older, &duplicate(&region)] {
                 assert!(matches!(denied.map_read_only(), Err(Error::ProtectionDenied { .. })));
             }
-            assert_eq!(has_control_block(&region), unpinned);
+            assert_eq!(has_control_block(&region), unpinned || end == Protection::WRITE);
         }
     }
 
@@ -356,7 +376,8 @@ mod tests {
         let _locked = lock(&plain);
         let refused = plain.set_protection(Protection::READ);
         assert!(matches!(refused, Err(Error::PurgeLocked { .. })), "{refused:?}");
-        assert_eq!(mask(&plain), Protection::all());
+        // That nobody can keep.
+        assert_eq!(mask(&plain), Protection::READ | Protection::EXEC);
 
         let purgeable = Region::options().purgeable().create("mask", 8192).expect("a region");
         let _locked = lock(&purgeable);
