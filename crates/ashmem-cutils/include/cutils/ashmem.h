@@ -81,8 +81,8 @@ int ashmem_set_prot_region(int fd, int prot);
 /*
  Pins pages: they stay until they are unpinned. Waits for a purge of them that is under way.
 
- `offset` and `len` are in bytes, multiples of the page size; `len` 0 means "to the end of the region". Pins are flags of the
- pages, not counts, and every descriptor in every process sees the same ones.
+ `offset` and `len` are in bytes, multiples of the page size, but a range may end where the region does; `len` 0 means "to the end
+ of the region". Pins are flags of the pages, not counts, and every descriptor in every process sees the same ones.
 
  Returns ASHMEM_NOT_PURGED, or ASHMEM_WAS_PURGED if any of the pages was taken away since it was unpinned, which is told
  once; or -1 and sets errno: EINVAL for a bad range; ENOTTY when it is not a region; EBADF; EACCES for a read-only descriptor

@@ -39,6 +39,7 @@ const REFRESH: Duration = Duration::from_secs(5);
 /// [`arm`](PressureSource::arm) again.
 #[derive(Debug)]
 pub struct SystemPressure {
+    proc: PathBuf,
     cgroup_file: PathBuf,
     mounts_file: PathBuf,
     meminfo: Option<KeptFile>,
@@ -79,8 +80,9 @@ impl SystemPressure {
         let mut source = SystemPressure {
             cgroup_file: proc.join("self/cgroup"),
             mounts_file: proc.join("self/mountinfo"),
-            meminfo: KeptFile::open_path(&proc.join("meminfo")),
-            trigger: open_dir(&proc.join("pressure")).and_then(|dir| Trigger::open(dir.as_fd(), c"memory")),
+            proc: proc.to_owned(),
+            meminfo: None,
+            trigger: None,
             cgroups: Cgroups::default(),
             announced: Vec::new(),
             stalled: false,
@@ -93,6 +95,14 @@ impl SystemPressure {
 
     fn refresh(&mut self) {
         self.refreshed = Instant::now();
+        // Again where it failed before: perhaps for want of descriptors.
+        if self.meminfo.is_none() {
+            self.meminfo = KeptFile::open_path(&self.proc.join("meminfo"));
+        }
+        if self.trigger.is_none() {
+            let dir = open_dir(&self.proc.join("pressure"));
+            self.trigger = dir.and_then(|dir| Trigger::open(dir.as_fd(), c"memory"));
+        }
         // Opened anew each time: an open one keeps showing the process that opened it.
         let file = KeptFile::open_path(&self.cgroup_file);
         let text = file.as_ref().and_then(|file| file.read(&mut self.buffer)).unwrap_or_default();

@@ -219,6 +219,17 @@ fn a_stall_ends_a_wait_and_is_reported() {
 }
 
 #[test]
+fn what_could_not_be_opened_is_tried_again() {
+    let fake = Fake::new("", &[]);
+    fs::remove_file(fake.root.path().join("proc/meminfo")).unwrap();
+    let mut source = fake.source();
+    assert!(source.read().headrooms.is_empty());
+    fake.write("proc/meminfo", MEMINFO);
+    source.refresh();
+    assert_eq!(source.read().headrooms.len(), 1);
+}
+
+#[test]
 fn a_trigger_that_only_fails_is_dropped() {
     let mut source = Fake::new("", &[]).source();
     let (reader, writer) = std::os::unix::net::UnixStream::pair().unwrap();
