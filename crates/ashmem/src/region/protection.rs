@@ -87,8 +87,11 @@ impl Region {
                 // Somebody died while appending, and nobody could finish that without WRITE.
                 self.inner.need_control(OPERATION)?;
             }
-            // Last, for what was recorded might have needed it. Nothing will be appended any more, so the size is final.
-            return self.seal(SealFlags::FUTURE_WRITE | SealFlags::GROW);
+            // Last, for what was recorded might have needed it. Nothing will be appended any more, so the size is final. Who is marked has
+            // that seal, or is a forgery that it would make worse.
+            let mut seals = SealFlags::FUTURE_WRITE;
+            seals.set(SealFlags::GROW, !status.has_control_mark);
+            return self.seal(seals);
         }
         recorded
     }
@@ -195,6 +198,14 @@ mod tests {
             let received = Region::from_fd(file.into()).expect("a region");
             assert_eq!((received.size(), mask(&received)), (5000, bits));
         }
+    }
+
+    #[test]
+    fn a_forged_mark_hides_nothing() {
+        let region = Region::create("mask", 8192).expect("a region");
+        crate::sys::mode::set_control_mark(region.as_fd()).expect("the owner may");
+        region.set_protection(Protection::READ | Protection::EXEC).expect("WRITE goes");
+        assert_eq!(mask(&region), Protection::READ | Protection::EXEC);
     }
 
     #[test]
