@@ -1,7 +1,7 @@
 //! `libashmem_close.so`: a C library that stands in front of the functions of the C library that close descriptors, and tells
 //! who wants to know.
 //!
-//! `libashmem_cutils.so` maps a region when it first sees its descriptor, and finds the mapping again by the number. Programs
+//! `libashmem_cutils.so` remembers regions that were unpinned, and finds them again by the numbers of their descriptors. Programs
 //! close descriptors with `close(2)`, and the number then names something else. Without this library each call asks the kernel
 //! what the number names. Linked with the program (`-lashmem_close`), or loaded before it (`LD_PRELOAD`), this library says
 //! when that can have changed:

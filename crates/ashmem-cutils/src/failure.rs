@@ -23,16 +23,14 @@ impl From<rustix::io::Errno> for Failure {
     }
 }
 
-/// Runs what may not unwind into C.
+/// The body of a function of the interface: what `action` answers, with `errno` as it was; or else `failed`, with the failure in
+/// `errno`.
 #[inline(always)]
-fn contained<T>(action: impl FnOnce() -> Result<T>) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(action)).unwrap_or(Err(Failure(libc::EIO)))
-}
-
-/// The answer of a function of the interface: a value, with `errno` as it was; or else `failed`, with the failure in `errno`.
-#[inline(always)]
-fn answer<T>(errno: Errno, result: Result<T>, failed: T) -> T {
-    match result {
+pub(crate) fn call<T>(failed: T, action: impl FnOnce() -> Result<T>) -> T {
+    let errno = Errno::save();
+    let _not_cancelled = NotCancelled::begin();
+    // Nothing may unwind into C.
+    match catch_unwind(AssertUnwindSafe(action)).unwrap_or(Err(Failure(libc::EIO))) {
         Ok(value) => {
             errno.restore();
             value
@@ -42,14 +40,6 @@ fn answer<T>(errno: Errno, result: Result<T>, failed: T) -> T {
             failed
         }
     }
-}
-
-/// The body of a function of the interface.
-#[inline(always)]
-pub(crate) fn call<T>(failed: T, action: impl FnOnce() -> Result<T>) -> T {
-    let errno = Errno::save();
-    let _not_cancelled = NotCancelled::begin();
-    answer(errno, contained(action), failed)
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! Descriptors that come from C as bare numbers.
-#![allow(unsafe_code, reason = "descriptors that are borrowed from C")]
+//! What comes from C as it is: descriptors that are bare numbers, and threads that may be cancelled.
+#![allow(unsafe_code, reason = "descriptors that are borrowed from C, and pthread_setcancelstate")]
 
 use std::ffi::c_int;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

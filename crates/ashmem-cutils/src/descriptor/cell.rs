@@ -18,8 +18,11 @@ use crate::sync::{AtomicPtr, AtomicUsize, Ordering, heavy_barrier, light_barrier
 /// How many slots are tried for a thread.
 const PROBES: usize = 4;
 
-/// A number that no other living thread of the process has, and that is not 0.
+/// A number that no other living thread of the process has: an address, so neither 0 nor [`TAKING`].
 pub(crate) type Thread = usize;
+
+/// In the place of a slot's owner: somebody is taking it.
+const TAKING: Thread = 1;
 
 /// An object on the heap.
 struct Node<T> {
@@ -201,9 +204,11 @@ impl<T, const SLOTS: usize> Domain<T, SLOTS> {
             if slot.owner.load(Ordering::Relaxed) != 0 {
                 return false;
             }
-            let own = slot.owner.compare_exchange(0, thread, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+            // A signal handler of this thread may read in between: it has a slot when all of that is there.
+            let own = slot.owner.compare_exchange(0, TAKING, Ordering::AcqRel, Ordering::Relaxed).is_ok();
             if own {
                 slot.errno.store(errno.place(), Ordering::Relaxed);
+                slot.owner.store(thread, Ordering::Release);
             }
             own
         })

@@ -2,7 +2,7 @@
 //!
 //! `libashmem_close.so`, when a program is linked with it, tells of every call that closes descriptors, before and after it
 //! (`ashmem_close_watch`). Only its presence is asked for here: nothing of it is needed.
-#![allow(unsafe_code, reason = "dlsym and pthread_atfork")]
+#![allow(unsafe_code, reason = "dlsym, pthread_atfork, and a page that forks clear")]
 
 use std::ffi::{c_int, c_uint};
 use std::ptr;
