@@ -1,8 +1,14 @@
 //! Android's Binder memory on any Linux: regions that cross processes as `IMemoryHeap` and `IMemory`, and services to hand them out.
 
+mod dealer;
 mod error;
+mod heap;
+mod memory;
+mod request;
 
 pub use self::error::{Error, Result};
+pub use self::heap::{BpMemoryHeap, Heap, HeapFlags, MemoryHeapBase};
+pub use self::memory::{BpMemory, MemoryBase, Window};
 
 /// The version of rsbinder whose binders, parcels and statuses this crate takes and gives.
 pub use rsbinder;
