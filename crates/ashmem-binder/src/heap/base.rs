@@ -10,7 +10,7 @@ use rsbinder::shared_memory::BnMemoryHeap;
 use rsbinder::{Binder, Interface, SIBinder};
 use rustix::fs::SealFlags;
 
-use super::{Heap, HeapFlags};
+use super::{Heap, HeapFlags, Memory};
 use crate::{Error, Result};
 
 const OPERATION: &str = "make heap";
@@ -68,8 +68,7 @@ impl MemoryHeapBase {
         let heap = MemoryHeapBase::from_region(region, flags)?;
         if flags.contains(HeapFlags::READ_ONLY) && !flags.contains(HeapFlags::MEMFD_ALLOW_SEALING) {
             // Only now, for that was a seal as well.
-            rustix::fs::fcntl_add_seals(heap.region.as_fd(), SealFlags::SEAL)
-                .map_err(Error::system("seal heap"))?;
+            rustix::fs::fcntl_add_seals(heap.as_fd(), SealFlags::SEAL).map_err(Error::system("seal heap"))?;
         }
         Ok(heap)
     }
@@ -107,14 +106,16 @@ impl MemoryHeapBase {
         let protection = region.protection().map_err(Error::memory(OPERATION))?;
         // The server's own mapping may write, whatever receivers may do. It comes before the seal.
         let writable = protection.contains(Protection::WRITE);
-        let mut heap = Heap::new(region, offset, size, flags, writable)?;
-        if flags.contains(HeapFlags::READ_ONLY) {
-            if heap.region.has_control_block() {
-                heap.for_receivers =
-                    Some(heap.region.share_read_only().map_err(Error::memory("share heap read-only"))?);
+        let mut heap = Heap::made(region, offset, size, flags, writable)?;
+        if let (Memory::Made { region, for_receivers, .. }, true) =
+            (&mut heap.memory, flags.contains(HeapFlags::READ_ONLY))
+        {
+            if region.has_control_block() {
+                *for_receivers =
+                    Some(region.share_read_only().map_err(Error::memory("share heap read-only"))?);
             } else if writable {
                 let rest = protection.difference(Protection::WRITE);
-                heap.region.set_protection(rest).map_err(Error::memory("make heap read-only"))?;
+                region.set_protection(rest).map_err(Error::memory("make heap read-only"))?;
             }
         }
         Ok(MemoryHeapBase { served: Binder::new(BnMemoryHeap(Arc::new(heap))) })

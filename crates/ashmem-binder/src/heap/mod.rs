@@ -4,17 +4,20 @@ mod base;
 mod flags;
 mod known;
 mod proxy;
+mod received;
 
 use std::fmt;
 use std::ops::{Bound, Range, RangeBounds};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, OnceLock};
 
-use ashmem::{Contents, Lease, MapOptions, Mapping, PinStatus, Region};
-use rsbinder::shared_memory::{IMemoryHeap, SharedBytes};
+use ashmem::{Contents, Lease, MapOptions, Mapping, PinStatus, Protection, Region};
+use rsbinder::shared_memory::{IMemoryHeap, MappedHeap, SharedBytes};
 
 pub use self::base::MemoryHeapBase;
 pub use self::flags::HeapFlags;
 pub use self::proxy::BpMemoryHeap;
+use self::received::Received;
 use crate::{Error, Result};
 
 /// A heap in this process, whoever made it: the server's behind a [`MemoryHeapBase`], the clients' behind a [`BpMemoryHeap`].
@@ -38,29 +41,49 @@ use crate::{Error, Result};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Heap {
-    region: Region,
-    mapping: Option<Mapping>,
-    /// What receivers get instead of the region's own descriptor.
-    for_receivers: Option<OwnedFd>,
+    memory: Memory,
     offset: u64,
     size: u64,
     flags: HeapFlags,
 }
 
+enum Memory {
+    Made {
+        region: Region,
+        /// None with `DONT_MAP_LOCALLY`.
+        mapping: Option<Mapping>,
+        /// What receivers get instead of the region's own descriptor.
+        for_receivers: Option<OwnedFd>,
+    },
+    Received {
+        received: Received,
+        /// Once it is wanted.
+        region: OnceLock<Region>,
+    },
+}
+
 impl Heap {
     /// The part of `region` from `offset` on, mapped as `flags` say.
-    fn new(region: Region, offset: u64, size: u64, flags: HeapFlags, writable: bool) -> Result<Heap> {
+    fn made(region: Region, offset: u64, size: u64, flags: HeapFlags, writable: bool) -> Result<Heap> {
         const OPERATION: &str = "map heap";
         if size == 0 || offset.checked_add(size).is_none_or(|end| end > region.size()) {
             return Err(Error::OutOfHeap { operation: OPERATION, offset, size, heap_size: region.size() });
         }
-        let mut heap = Heap { region, mapping: None, for_receivers: None, offset, size, flags };
+        let mut mapping = None;
         if !flags.contains(HeapFlags::DONT_MAP_LOCALLY) {
             let options = MapOptions::new().range(offset..offset + size);
             let options = if writable { options } else { options.read_only() };
-            heap.mapping = Some(options.map(&heap.region).map_err(Error::memory(OPERATION))?);
+            mapping = Some(options.map(&region).map_err(Error::memory(OPERATION))?);
         }
-        Ok(heap)
+        let memory = Memory::Made { region, mapping, for_receivers: None };
+        Ok(Heap { memory, offset, size, flags })
+    }
+
+    /// What a server sent.
+    fn received(sent: Arc<MappedHeap>) -> Result<Heap> {
+        let received = Received::new(sent)?;
+        let (offset, size, flags) = (received.offset(), received.len(), received.flags());
+        Ok(Heap { memory: Memory::Received { received, region: OnceLock::new() }, offset, size, flags })
     }
 
     /// Size in bytes.
@@ -81,10 +104,22 @@ impl Heap {
         self.flags
     }
 
-    /// The region that the heap is in.
-    #[must_use]
-    pub fn region(&self) -> &Region {
-        &self.region
+    /// The region that the heap is in, as far as a descriptor tells; of a heap that was received, it is looked at when it is wanted
+    /// first.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] as [`Region::from_fd`]; [`Error::System`] when there is no free descriptor.
+    pub fn region(&self) -> Result<&Region> {
+        match &self.memory {
+            Memory::Made { region, .. } => Ok(region),
+            Memory::Received { received, region } => match region.get() {
+                Some(region) => Ok(region),
+                None => {
+                    let found = received.region()?;
+                    Ok(region.get_or_init(|| found))
+                }
+            },
+        }
     }
 
     /// The heap's memory in this process.
@@ -92,7 +127,10 @@ impl Heap {
     /// # Errors
     /// [`Error::NotMapped`] in the process that made it with [`HeapFlags::DONT_MAP_LOCALLY`].
     pub fn mapping(&self) -> Result<&Mapping> {
-        self.mapping.as_ref().ok_or(Error::NotMapped)
+        match &self.memory {
+            Memory::Made { mapping, .. } => mapping.as_ref().ok_or(Error::NotMapped),
+            Memory::Received { received, .. } => Ok(received),
+        }
     }
 
     /// Pins pages and says whether their contents are still there: [`Region::pin`].
@@ -101,7 +139,7 @@ impl Heap {
     /// [`Error::OutOfHeap`]; [`Error::Memory`] as [`Region::pin`].
     pub fn pin(&self, range: impl RangeBounds<u64>) -> Result<Contents> {
         let operation = "pin heap";
-        self.region.pin(self.in_region(&range, operation)?).map_err(Error::memory(operation))
+        self.region()?.pin(self.in_region(&range, operation)?).map_err(Error::memory(operation))
     }
 
     /// Unpins pages, which may be taken away from then on: [`Region::unpin`].
@@ -110,7 +148,7 @@ impl Heap {
     /// [`Error::OutOfHeap`]; [`Error::Memory`] as [`Region::unpin`], also for heaps that are never purged.
     pub fn unpin(&self, range: impl RangeBounds<u64>) -> Result<()> {
         let operation = "unpin heap";
-        self.region.unpin(self.in_region(&range, operation)?).map_err(Error::memory(operation))
+        self.region()?.unpin(self.in_region(&range, operation)?).map_err(Error::memory(operation))
     }
 
     /// Whether pages are pinned, unpinned or purged: [`Region::pin_status`].
@@ -119,7 +157,7 @@ impl Heap {
     /// [`Error::OutOfHeap`]; [`Error::Memory`] as [`Region::pin_status`].
     pub fn pin_status(&self, range: impl RangeBounds<u64>) -> Result<PinStatus> {
         let operation = "look at pins of heap";
-        self.region.pin_status(self.in_region(&range, operation)?).map_err(Error::memory(operation))
+        self.region()?.pin_status(self.in_region(&range, operation)?).map_err(Error::memory(operation))
     }
 
     /// Keeps pages for as long as the lease lives, whoever unpins them, and says whether their contents are there:
@@ -129,13 +167,13 @@ impl Heap {
     /// [`Error::OutOfHeap`]; [`Error::Memory`] as [`Region::lease`].
     pub fn lease(&self, range: impl RangeBounds<u64>) -> Result<Lease<'_>> {
         let operation = "lease heap";
-        self.region.lease(self.in_region(&range, operation)?).map_err(Error::memory(operation))
+        self.region()?.lease(self.in_region(&range, operation)?).map_err(Error::memory(operation))
     }
 
     /// Whether this process may write to the heap.
     #[must_use]
     pub fn is_writable(&self) -> bool {
-        self.mapping.as_ref().is_some_and(|mapping| mapping.protection().contains(ashmem::Protection::WRITE))
+        self.mapping().is_ok_and(|mapping| mapping.protection().contains(Protection::WRITE))
     }
 
     /// A range of the heap as one of the region.
@@ -167,10 +205,14 @@ impl Heap {
     }
 }
 
-/// The descriptor that receivers get: `getHeapID`.
+/// The descriptor that its receivers get or got: `getHeapID`.
 impl AsFd for Heap {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.for_receivers.as_ref().map_or_else(|| self.region.as_fd(), AsFd::as_fd)
+        match &self.memory {
+            Memory::Made { for_receivers: Some(fd), .. } => fd.as_fd(),
+            Memory::Made { region, .. } => region.as_fd(),
+            Memory::Received { received, .. } => received.as_fd(),
+        }
     }
 }
 
@@ -201,7 +243,7 @@ impl IMemoryHeap for Heap {
 impl fmt::Debug for Heap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Heap")
-            .field("region", &self.region)
+            .field("fd", &self.as_fd())
             .field("offset", &self.offset)
             .field("size", &self.size)
             .field("flags", &self.flags)

@@ -3,11 +3,10 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use ashmem::Region;
-use rsbinder::shared_memory::{self as wire, BnMemoryHeap, IMemoryHeap, MappedHeap};
+use rsbinder::shared_memory::{self as wire, BnMemoryHeap};
 use rsbinder::{Binder, SIBinder, StatusCode};
 
-use super::{Heap, HeapFlags, known};
+use super::{Heap, known};
 use crate::{Error, Result};
 
 const OPERATION: &str = "ask for heap";
@@ -100,33 +99,16 @@ impl Inner {
             let local = Binder::<BnMemoryHeap<Heap>>::try_from(self.binder.clone());
             return local.map(|local| Arc::clone(&local.0)).map_err(|_| WRONG_INTERFACE);
         }
-        // Maps it once more for a moment, without touching it: the descriptor in the reply is not to be had otherwise.
-        let received = wire::BpMemoryHeap::new(self.binder.clone()).map().map_err(|status| match status {
+        let sent = wire::BpMemoryHeap::new(self.binder.clone()).map().map_err(|status| match status {
             StatusCode::BadType => WRONG_INTERFACE,
             status => Error::Binder { operation: OPERATION, status },
         })?;
-        Heap::received(&received).map(Arc::new)
+        Heap::received(sent).map(Arc::new)
     }
 }
 
 const WRONG_INTERFACE: Error =
     Error::WrongInterface { operation: OPERATION, expected: wire::IMEMORY_HEAP_DESCRIPTOR };
-
-impl Heap {
-    /// The heap that a server sent.
-    fn received(sent: &MappedHeap) -> Result<Heap> {
-        let fd = sent.heap_fd().ok_or(Error::Garbage { operation: OPERATION, reason: "no descriptor" })?;
-        let fd = fd.try_clone_to_owned().map_err(Error::system("duplicate heap's descriptor"))?;
-        let region = Region::from_fd(fd).map_err(Error::memory("receive heap"))?;
-        let flags = HeapFlags::from_bits_retain(sent.flags());
-        let writable = !flags.contains(HeapFlags::READ_ONLY);
-        // That is the server's business.
-        let mapped = flags.difference(HeapFlags::DONT_MAP_LOCALLY);
-        let mut heap = Heap::new(region, sent.offset() as u64, sent.size() as u64, mapped, writable)?;
-        heap.flags = flags;
-        Ok(heap)
-    }
-}
 
 impl Drop for Inner {
     fn drop(&mut self) {
@@ -144,7 +126,7 @@ impl fmt::Debug for BpMemoryHeap {
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
-    use crate::MemoryHeapBase;
+    use crate::{HeapFlags, MemoryHeapBase};
 
     #[test]
     fn a_local_heap_is_found_without_asking_and_forgotten_with_its_last_proxy() {

@@ -68,7 +68,7 @@ impl Window {
         // Pages are the region's, and the heap starts at one.
         let start = self.offset - self.offset % page_size();
         let end = (self.offset + self.size).next_multiple_of(page_size());
-        let region = self.heap.region();
+        let region = self.heap.region()?;
         let (start, end) = (self.heap.offset() + start, (self.heap.offset() + end).min(region.size()));
         region.lease(start..end).map_err(Error::memory("lease window"))
     }

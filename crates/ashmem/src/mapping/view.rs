@@ -5,9 +5,11 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::ops::{Deref, Range, RangeBounds};
+use std::ptr::NonNull;
 
-use super::Mapping;
-use crate::{Error, Region, Result, page};
+use super::{Mapping, Sharing};
+use crate::sys::map::RawMap;
+use crate::{Error, Protection, Region, Result, page};
 
 /// A part of a [`Mapping`], with the same methods: offsets count from the start of the part, and nothing outside of it can be
 /// reached through it.
@@ -72,6 +74,27 @@ impl<'a> View<'a> {
             protection: mapping.protection,
             sharing: mapping.sharing,
         };
+        View { part: ManuallyDrop::new(part), of: PhantomData }
+    }
+}
+
+impl View<'_> {
+    /// Memory of a region from `offset` on that somebody else mapped, shared, and unmaps: for libraries that receive it so.
+    ///
+    /// # Safety
+    /// For as long as the view is used, `len` bytes (not none) from `start` on, which is page-aligned, must be mapped with exactly
+    /// this protection, from a memfd that is sealed against shrinking and reaches that far.
+    #[doc(hidden)]
+    #[must_use]
+    pub unsafe fn foreign(
+        start: NonNull<u8>,
+        len: usize,
+        offset: u64,
+        protection: Protection,
+    ) -> View<'static> {
+        let map = RawMap::foreign(start, len);
+        let part =
+            Mapping { map: ManuallyDrop::into_inner(map), offset, protection, sharing: Sharing::Shared };
         View { part: ManuallyDrop::new(part), of: PhantomData }
     }
 }

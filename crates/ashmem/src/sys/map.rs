@@ -78,6 +78,11 @@ impl RawMap {
         front
     }
 
+    /// Memory that somebody else mapped and unmaps: dropping the result does nothing.
+    pub(crate) fn foreign(start: NonNull<u8>, len: usize) -> ManuallyDrop<RawMap> {
+        ManuallyDrop::new(RawMap { start, len })
+    }
+
     /// Moves the memory into huge pages now, as far as it fits. What is in it stays.
     pub(crate) fn collapse(&self) -> rustix::io::Result<()> {
         // SAFETY: the mapping is there, and the advice changes no byte.
