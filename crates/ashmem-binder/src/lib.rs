@@ -5,10 +5,12 @@ mod error;
 mod heap;
 mod memory;
 mod request;
+mod service;
 
 pub use self::error::{Error, Result};
 pub use self::heap::{BpMemoryHeap, Heap, HeapFlags, MemoryHeapBase};
 pub use self::memory::{BpMemory, MemoryBase, Window};
+pub use self::service::{ServiceManager, ServiceManagerOptions};
 
 /// The version of rsbinder whose binders, parcels and statuses this crate takes and gives.
 pub use rsbinder;
