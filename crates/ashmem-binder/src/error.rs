@@ -74,6 +74,19 @@ pub enum Error {
         /// The largest size that could be had, in bytes.
         largest: u64,
     },
+    /// An allocation of no bytes, or with an alignment that is none.
+    #[error(
+        "allocate {size} bytes aligned to {align}: it takes a byte at least, and a power of two up to the heap's \
+         {heap_size} bytes"
+    )]
+    InvalidAllocation {
+        /// The size asked for, in bytes.
+        size: u64,
+        /// The alignment asked for, in bytes.
+        align: u64,
+        /// Size of the heap in bytes.
+        heap_size: u64,
+    },
     /// A service's name is empty, longer than 127 bytes, or has other characters than letters, digits and `_ - . /`.
     #[error("{name:?} cannot be the name of a service: it takes 1 to 127 letters, digits and _ - . /")]
     InvalidServiceName {
@@ -149,6 +162,7 @@ impl Error {
             Error::NotPrivate { .. } => StatusCode::PermissionDenied,
             Error::Garbage { .. }
             | Error::OutOfHeap { .. }
+            | Error::InvalidAllocation { .. }
             | Error::InvalidServiceName { .. }
             | Error::InvalidAddress { .. } => StatusCode::BadValue,
         }

@@ -7,6 +7,7 @@ mod memory;
 mod request;
 mod service;
 
+pub use self::dealer::{DealerUsage, MemoryDealer};
 pub use self::error::{Error, Result};
 pub use self::heap::{BpMemoryHeap, Heap, HeapFlags, MemoryHeapBase};
 pub use self::memory::{BpMemory, MemoryBase, Window};
