@@ -149,10 +149,12 @@ impl Error {
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self {
-            Error::Memory { source, .. } => StatusCode::Errno(-source.raw_os_error()),
+            // Java: IllegalStateException.
+            Error::Memory { source: ashmem::Error::Closed { .. }, .. } => StatusCode::InvalidOperation,
+            Error::Memory { source, .. } => StatusCode::from(-source.raw_os_error()),
             Error::Binder { status, .. } => *status,
             Error::System { source, .. } => {
-                source.raw_os_error().map_or(StatusCode::Unknown, |errno| StatusCode::Errno(-errno))
+                source.raw_os_error().map_or(StatusCode::Unknown, |errno| StatusCode::from(-errno))
             }
             Error::WrongInterface { .. } => StatusCode::BadType,
             Error::NotMapped => StatusCode::InvalidOperation,
