@@ -13,6 +13,7 @@
 //!
 //! The comparison with iceoryx2 is a package of its own, for its dependencies' sake: `ci/bench-iceoryx2` runs it.
 
+mod binder;
 mod contention;
 mod cutils;
 mod frame;
@@ -45,6 +46,9 @@ fn main() -> ExitCode {
         if flag == ring::PEER {
             return ring::peer(rest);
         }
+        if flag == binder::SERVER {
+            return binder::server(rest);
+        }
         if flag == pool::CONSUMER {
             return pool::consumer(rest);
         }
@@ -63,6 +67,7 @@ fn main() -> ExitCode {
     ring::run(&mut suite);
     pool::run(&mut suite);
     cutils::run(&mut suite);
+    binder::run(&mut suite);
     let all_met = suite.finish();
     let strict = std::env::var_os(STRICT).is_some_and(|value| value != "0");
     if strict && !all_met { ExitCode::FAILURE } else { ExitCode::SUCCESS }

@@ -39,7 +39,7 @@ struct Inner {
 struct Received {
     window: Arc<Window>,
     /// So that the next window of this heap finds it mapped. None for a window of this process's own.
-    _heap: Option<BpMemoryHeap>,
+    heap: Option<BpMemoryHeap>,
 }
 
 impl BpMemory {
@@ -71,6 +71,15 @@ impl BpMemory {
         Ok(&self.inner.received.get_or_init(|| received).window)
     }
 
+    /// The heap that the window is in, for its binder: as [`BpMemory::window`]. None for a window of this process's own.
+    ///
+    /// # Errors
+    /// As [`BpMemory::window`].
+    pub fn heap(&self) -> Result<Option<&BpMemoryHeap>> {
+        self.window()?;
+        Ok(self.inner.received.get().and_then(|received| received.heap.as_ref()))
+    }
+
     /// The binder that the window is served by.
     #[must_use]
     pub fn binder(&self) -> &SIBinder {
@@ -82,7 +91,7 @@ impl Inner {
     fn ask(&self) -> Result<Received> {
         if !self.binder.is_remote() {
             let local = Binder::<Served>::try_from(self.binder.clone()).map_err(|_| WRONG_INTERFACE)?;
-            return Ok(Received { window: Arc::clone(&local.window), _heap: None });
+            return Ok(Received { window: Arc::clone(&local.window), heap: None });
         }
         let mut reply = request::send(&self.binder, IMEMORY_DESCRIPTOR, GET_MEMORY, OPERATION, |_| Ok(()))?;
         let mut parse = || Ok((reply.read::<SIBinder>()?, reply.read_i64()?, reply.read_u64()?));
@@ -90,7 +99,7 @@ impl Inner {
         let offset = u64::try_from(offset).unwrap_or(u64::MAX);
         let heap = BpMemoryHeap::from_binder(&binder)?;
         let window = Window::new(Arc::clone(heap.shared()?), offset, size, OPERATION)?;
-        Ok(Received { window: Arc::new(window), _heap: Some(heap) })
+        Ok(Received { window: Arc::new(window), heap: Some(heap) })
     }
 }
 

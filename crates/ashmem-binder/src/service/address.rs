@@ -37,10 +37,8 @@ impl Place {
 impl Address {
     /// Takes an address apart.
     pub(super) fn parse(address: &str) -> Result<Address> {
-        let invalid = |reason: &str| Error::InvalidAddress {
-            address: address.to_owned(),
-            reason: reason.to_owned(),
-        };
+        let invalid =
+            |reason: &str| Error::InvalidAddress { address: address.to_owned(), reason: reason.to_owned() };
         if address.contains('\0') || address.contains("%00") {
             return Err(invalid("it has a NUL"));
         }
@@ -127,9 +125,25 @@ mod tests {
     #[test]
     fn other_addresses_are_refused() {
         for address in [
-            "", "/run/services", "unix:", "unix://", "unix:///", "unix:///a/..", "unix://relative/path", "unix:///a#b", "unix:///a#",
-            "unix:///a%00b", "unix:///a?profile=android13plus", "unix:///a?x=y", "binder://name", "binder://#name",
-            "binder://?x=y", "tcp://localhost:1", "unix-abstract://x", "http://x/", "unix:///a\0",
+            "",
+            "/run/services",
+            "unix:",
+            "unix://",
+            "unix:///",
+            "unix:///a/..",
+            "unix://relative/path",
+            "unix:///a#b",
+            "unix:///a#",
+            "unix:///a%00b",
+            "unix:///a?profile=android13plus",
+            "unix:///a?x=y",
+            "binder://name",
+            "binder://#name",
+            "binder://?x=y",
+            "tcp://localhost:1",
+            "unix-abstract://x",
+            "http://x/",
+            "unix:///a\0",
         ] {
             assert!(matches!(Address::parse(address), Err(Error::InvalidAddress { .. })), "{address:?}");
         }
@@ -138,7 +152,8 @@ mod tests {
     #[test]
     fn the_users_own_directory() {
         let own = |runtime: Option<&str>, owners: &[(&str, u32)]| {
-            let owner = |path: &Path| owners.iter().find(|(of, _)| Path::new(of) == path).map(|(_, uid)| *uid);
+            let owner =
+                |path: &Path| owners.iter().find(|(of, _)| Path::new(of) == path).map(|(_, uid)| *uid);
             Place::own(1000, runtime.map(OsStr::new), owner).path()
         };
         let session = [("/run/user/1000", 1000), ("/x", 1000), ("/y", 0)];

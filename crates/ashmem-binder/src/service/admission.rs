@@ -55,9 +55,13 @@ impl Counts {
 impl Admission {
     pub(super) fn new(options: Options) -> Admission {
         // A quarter of the descriptors: each takes two while it is set up, and the rest is the program's.
-        let files = getrlimit(Resource::Nofile).current.map_or(MOST, |files| usize::try_from(files).unwrap_or(MOST));
+        let files =
+            getrlimit(Resource::Nofile).current.map_or(MOST, |files| usize::try_from(files).unwrap_or(MOST));
         let limit = (files / 4).clamp(16, MOST);
-        Admission { options, counts: Arc::new(Mutex::new(Counts { limit, all: 0, processes: HashMap::new() })) }
+        Admission {
+            options,
+            counts: Arc::new(Mutex::new(Counts { limit, all: 0, processes: HashMap::new() })),
+        }
     }
 
     /// Takes a connection, or closes it before a byte has been read or written: its user is not trusted, or there are too many.

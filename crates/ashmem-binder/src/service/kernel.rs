@@ -38,7 +38,9 @@ impl Kernel {
     fn manager(&self) -> Result<Arc<hub::ServiceManager>> {
         if !Process::current().is_first() && ProcessState::is_initialized() {
             // The driver's descriptor is the parent's.
-            return Err(Error::binder("use the kernel's binder in a forked process")(StatusCode::InvalidOperation));
+            return Err(Error::binder("use the kernel's binder in a forked process")(
+                StatusCode::InvalidOperation,
+            ));
         }
         if !ProcessState::is_initialized() {
             // Only this says what is wrong: that there is no driver, or that it may not be used.

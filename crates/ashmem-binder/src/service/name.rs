@@ -57,7 +57,8 @@ mod tests {
     #[test]
     fn names_are_androids() {
         let longest = "x".repeat(MAX_LEN);
-        for name in ["a", "AnonymousSharedMemory", "android.hardware.foo@", &longest, "a/b-c_d.e", "..", "/"] {
+        for name in ["a", "AnonymousSharedMemory", "android.hardware.foo@", &longest, "a/b-c_d.e", "..", "/"]
+        {
             let valid = !name.contains('@');
             assert_eq!(Name::new(name).is_ok(), valid, "{name}");
         }
@@ -69,7 +70,9 @@ mod tests {
 
     #[test]
     fn file_names_are_plain_and_come_back() {
-        for name in ["a", ".", "..", "../x", "/etc/passwd", "a/b", ".a", "a.", "./.", "android.foo.IFoo/default"] {
+        for name in
+            ["a", ".", "..", "../x", "/etc/passwd", "a/b", ".a", "a.", "./.", "android.foo.IFoo/default"]
+        {
             let file = Name::new(name).expect("valid").to_file();
             assert_eq!(file.len(), name.len());
             assert!(!file.contains('/') && !file.starts_with('.'), "{file}");

@@ -82,7 +82,13 @@ impl Registry {
     }
 
     /// Makes the link, in place of what a dead process left.
-    fn claim(&self, process: &Process, directory: &Directory, name: Name<'_>, own: &ServerFile) -> Result<()> {
+    fn claim(
+        &self,
+        process: &Process,
+        directory: &Directory,
+        name: Name<'_>,
+        own: &ServerFile,
+    ) -> Result<()> {
         let taken = || Error::NameTaken { name: name.as_str().to_owned() };
         let file = name.to_file();
         if directory.link(&file, own)? {
@@ -96,7 +102,9 @@ impl Registry {
         }
         let lock = directory.lock(process, PATIENCE)?;
         match directory.entry(&file)? {
-            Some(Entry::Server(server)) if Servers::lives(servers.as_ref(), process, &server)? => return Err(taken()),
+            Some(Entry::Server(server)) if Servers::lives(servers.as_ref(), process, &server)? => {
+                return Err(taken());
+            }
             Some(Entry::Other) => {
                 return Err(Error::system("add a service to its directory")(rustix::io::Errno::EXIST));
             }
@@ -161,7 +169,8 @@ impl Registry {
             Ok(session) => session,
             // As it ends, or has too many connections; which of them, the next look will tell.
             Err(Error::System { operation, source })
-                if source.kind() == io::ErrorKind::ConnectionRefused || source.kind() == io::ErrorKind::NotFound =>
+                if source.kind() == io::ErrorKind::ConnectionRefused
+                    || source.kind() == io::ErrorKind::NotFound =>
             {
                 return Ok(Found::Again(Some(Error::System { operation, source })));
             }
@@ -185,7 +194,9 @@ impl Registry {
 
     pub(super) fn list(&self) -> Result<Vec<String>> {
         let process = Process::current();
-        let Some(directory) = Directory::open(&self.place, &self.options, false)? else { return Ok(Vec::new()) };
+        let Some(directory) = Directory::open(&self.place, &self.options, false)? else {
+            return Ok(Vec::new());
+        };
         let servers = directory.servers(&self.options, false)?;
         let mut lives: HashMap<ServerFile, bool> = HashMap::new();
         let mut names = Vec::new();

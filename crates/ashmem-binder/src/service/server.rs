@@ -10,7 +10,8 @@ use std::time::Duration;
 use rsbinder::rpc::transport::UnixTransport;
 use rsbinder::rpc::{FileDescriptorTransportMode, RpcServer};
 use rsbinder::{
-    Binder, FIRST_CALL_TRANSACTION, Interface, Parcel, Remotable, SIBinder, Status, StatusCode, TransactionCode,
+    Binder, FIRST_CALL_TRANSACTION, Interface, Parcel, Remotable, SIBinder, Status, StatusCode,
+    TransactionCode,
 };
 
 use super::admission::Admission;
@@ -66,7 +67,12 @@ impl Remotable for ServiceDirectory {
         "rsbinder.rpc.IServiceDirectory"
     }
 
-    fn on_transact(&self, code: TransactionCode, reader: &mut Parcel, reply: &mut Parcel) -> rsbinder::Result<()> {
+    fn on_transact(
+        &self,
+        code: TransactionCode,
+        reader: &mut Parcel,
+        reply: &mut Parcel,
+    ) -> rsbinder::Result<()> {
         if code != GET_SERVICE {
             return Err(StatusCode::UnknownTransaction);
         }
@@ -125,7 +131,11 @@ struct Accepting {
 
 impl Server {
     /// Makes a server for one directory, which serves nothing yet.
-    pub(super) fn start(process: &'static Process, directory: &Directory, options: &Options) -> Result<Server> {
+    pub(super) fn start(
+        process: &'static Process,
+        directory: &Directory,
+        options: &Options,
+    ) -> Result<Server> {
         const OPERATION: &str = "make the socket of a process's services";
         let Some(servers) = directory.servers(options, true)? else {
             return Err(Error::system(OPERATION)(rustix::io::Errno::NOENT));

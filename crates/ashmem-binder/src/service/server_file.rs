@@ -76,13 +76,32 @@ mod tests {
     #[test]
     fn nothing_else_is_a_server() {
         for name in [
-            "", ".", "..", "-", "1-", "1-0", "../1-0123456789abcdef", "1-0123456789abcdef/..", "/1-0123456789abcdef",
-            "1-0123456789abcdeg", "-0123456789abcdef", "12345678901-0123456789abcdef", "1-0123456789abcdef0", "+1-0123456789abcdef",
+            "",
+            ".",
+            "..",
+            "-",
+            "1-",
+            "1-0",
+            "../1-0123456789abcdef",
+            "1-0123456789abcdef/..",
+            "/1-0123456789abcdef",
+            "1-0123456789abcdeg",
+            "-0123456789abcdef",
+            "12345678901-0123456789abcdef",
+            "1-0123456789abcdef0",
+            "+1-0123456789abcdef",
             "1-+123456789abcdef",
         ] {
             assert_eq!(ServerFile::parse(name.as_bytes()), None, "{name}");
         }
-        for file in ["1-0123456789abcdef.", "1-0123456789abcdef.alive.alive", "1-0123456789abcdef.x", "x.alive", ".alive", ""] {
+        for file in [
+            "1-0123456789abcdef.",
+            "1-0123456789abcdef.alive.alive",
+            "1-0123456789abcdef.x",
+            "x.alive",
+            ".alive",
+            "",
+        ] {
             assert_eq!(ServerFile::of(file.as_bytes()), None, "{file}");
         }
     }

@@ -43,7 +43,12 @@ pub(super) fn session(
     Ok(process.keep_session(key, Arc::new(session)))
 }
 
-fn connect(directory: &Directory, servers: &Servers, server: &ServerFile, options: &Options) -> Result<RpcSession> {
+fn connect(
+    directory: &Directory,
+    servers: &Servers,
+    server: &ServerFile,
+    options: &Options,
+) -> Result<RpcSession> {
     let step = options.timeout.map_or(CONNECT, |timeout| timeout.min(CONNECT));
     let mut failed = None;
     let open = || {
@@ -95,7 +100,8 @@ fn open(
 }
 
 fn connect_socket(path: &Path, timeout: Duration) -> io::Result<OwnedFd> {
-    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    let socket =
+        rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     // Also what connect(2) waits for: that of a stopped process does when its queue is full.
     set_socket_timeout(&socket, Timeout::Send, Some(timeout))?;
     rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;

@@ -22,11 +22,13 @@ impl Watch {
     pub(super) fn new(directory: &Path) -> Watch {
         let watch = || {
             let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
-            let flags = WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::ONLYDIR | WatchFlags::DONT_FOLLOW;
+            let flags =
+                WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::ONLYDIR | WatchFlags::DONT_FOLLOW;
             inotify::add_watch(&inotify, directory, flags)?;
             Ok(inotify)
         };
-        let watch = watch().inspect_err(|error: &Errno| log::debug!("watching {}: {error}", directory.display()));
+        let watch =
+            watch().inspect_err(|error: &Errno| log::debug!("watching {}: {error}", directory.display()));
         Watch(watch.ok())
     }
 
@@ -39,7 +41,10 @@ impl Watch {
     pub(super) fn wait(&self, most: Duration) {
         let Some(inotify) = &self.0 else { return std::thread::sleep(most.min(BLIND)) };
         let most = most.min(LONGEST);
-        let timeout = Timespec { tv_sec: i64::try_from(most.as_secs()).unwrap_or(i64::MAX), tv_nsec: most.subsec_nanos().into() };
+        let timeout = Timespec {
+            tv_sec: i64::try_from(most.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: most.subsec_nanos().into(),
+        };
         match poll(&mut [PollFd::new(inotify, PollFlags::IN)], Some(&timeout)) {
             Ok(0) | Err(Errno::INTR) => {}
             Ok(_) => {
