@@ -6,7 +6,7 @@ mod common;
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ashmem::{Region, page_size};
 use ashmem_binder::rsbinder::shared_memory::{
@@ -256,6 +256,12 @@ fn server() {
     });
 }
 
+/// The tests of this file count this process's descriptors, so they run one at a time.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn get(service: &SIBinder, code: TransactionCode, number: usize) -> SIBinder {
     let reply = transact(service, "test.ILiar", code, |request| request.write_u32(number as u32));
     reply.unwrap().read().unwrap()
@@ -263,6 +269,7 @@ fn get(service: &SIBinder, code: TransactionCode, number: usize) -> SIBinder {
 
 #[test]
 fn lies_about_heaps_are_errors() {
+    let _alone = alone();
     let place = Place::new();
     let mut server = place.start("liar");
     let round = || {
@@ -295,12 +302,13 @@ fn lies_about_heaps_are_errors() {
     // What is let go is closed; the server closes what it hears of with the next calls.
     let before = common::descriptors();
     (0..10).for_each(|_| round());
-    assert_eq!(common::descriptors(), before);
+    assert!(common::descriptors() <= before);
     assert!(server.is_alive());
 }
 
 #[test]
 fn lies_about_windows_are_errors() {
+    let _alone = alone();
     let place = Place::new();
     let mut server = place.start("liar");
     let round = || {
@@ -320,12 +328,13 @@ fn lies_about_windows_are_errors() {
     round();
     let before = common::descriptors();
     (0..10).for_each(|_| round());
-    assert_eq!(common::descriptors(), before);
+    assert!(common::descriptors() <= before);
     assert!(server.is_alive());
 }
 
 #[test]
 fn a_server_may_end_in_the_middle_of_a_call() {
+    let _alone = alone();
     let place = Place::new();
     let server = place.start("dies");
     let heap = BpMemoryHeap::from_binder(server.binder()).unwrap();
@@ -337,6 +346,7 @@ fn a_server_may_end_in_the_middle_of_a_call() {
 
 #[test]
 fn hostile_clients_get_errors_and_the_server_goes_on() {
+    let _alone = alone();
     let place = Place::new();
     let mut server = place.start("heap");
     let binder = server.binder().clone();
