@@ -22,3 +22,22 @@ need_command() {
 cargo_install() {
     cargo install --locked --root target/tools --version "$2" "$1"
 }
+
+# Downloads Debian packages with all of their dependencies that this system has not, and installs nothing.
+# Usage: download_packages DIRECTORY PACKAGE[=VERSION]...
+download_packages() {
+    mkdir -p "$1/partial" &&
+        apt-get install -y -qq --download-only --reinstall --allow-downgrades --no-install-recommends \
+            -o Dir::Cache::archives="$1" -o APT::Sandbox::User=root "${@:2}"
+}
+
+# Unpacks what was downloaded. The directory is there when all of it is.
+# Usage: unpack_packages PACKAGES DIRECTORY
+unpack_packages() {
+    local package
+    rm -rf "$2.part"
+    for package in "$1"/*.deb; do
+        dpkg -x "$package" "$2.part" || return
+    done
+    mv "$2.part" "$2"
+}
