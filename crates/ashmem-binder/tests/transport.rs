@@ -243,9 +243,15 @@ fn services_are_found_and_called() {
     assert_eq!(add(&service, i32::MAX, 1), Err(StatusCode::BadValue), "the service's own answer");
     let remote = service.as_remote().expect("a proxy");
     let mut data = remote.prepare_transact(false).expect("a parcel");
-    data.write(&0u64).expect("written");
+    // The token of another interface: strict mode, work source, mark, descriptor.
+    data.write(&0i32).expect("written");
+    data.write(&-1i32).expect("written");
+    data.write(&rsbinder::INTERFACE_HEADER).expect("written");
+    data.write("ashmem.test.IOther").expect("written");
     let refused = remote.submit_transact(ADD, &data, 0);
-    assert_eq!(refused.map(drop), Err(StatusCode::PermissionDenied), "without the interface's token");
+    assert_eq!(refused.map(drop), Err(StatusCode::BadType));
+    let refused = BpMemoryHeap::new(service.clone()).map();
+    assert_eq!(refused.map(drop), Err(StatusCode::BadType), "this is no heap");
     assert_eq!(add(&service, 2, 3), Ok((5, server.process.id() as i32)), "the service stays up");
 }
 
