@@ -85,7 +85,11 @@ fn any_name_is_just_a_name() {
     let _worker = Worker::serve(&place.address, &names.join(" "));
     assert_eq!(services.list_services().expect("listed"), names);
     for name in names {
-        assert_eq!(who(&services.get_service(name).expect("found")).expect("answered"), _worker.id(), "{name}");
+        assert_eq!(
+            who(&services.get_service(name).expect("found")).expect("answered"),
+            _worker.id(),
+            "{name}"
+        );
     }
     assert_eq!(fs::read_dir(place.temporary.path()).expect("read").count(), 1);
 }
@@ -114,7 +118,11 @@ fn what_dead_processes_leave_is_removed() {
     let services = place.manager();
     for remove in [false, true] {
         let worker = Worker::serve(&place.address, "a b c");
-        assert_eq!(fs::read_dir(place.path().join(".servers")).expect("read").count(), 2, "a socket and a lock");
+        assert_eq!(
+            fs::read_dir(place.path().join(".servers")).expect("read").count(),
+            2,
+            "a socket and a lock"
+        );
         worker.kill();
         assert!(place.path().join("a").symlink_metadata().is_ok(), "killed, so it left everything");
         if remove {
@@ -164,9 +172,10 @@ fn waiting_ends_when_the_service_is_added() {
         let mut worker = Worker::start(&place.address, "later a");
         assert_eq!(worker.says(), "ready");
         let waiting = services.clone();
-        let waiter = std::thread::spawn(move || who(&waiting.wait_for_service("a", None)?).map_err(|_| {
-            Error::NoSuchService { name: "a".to_owned() }
-        }));
+        let waiter = std::thread::spawn(move || {
+            who(&waiting.wait_for_service("a", None)?)
+                .map_err(|_| Error::NoSuchService { name: "a".to_owned() })
+        });
         worker.tell("go");
         assert_eq!(waiter.join().expect("no panic").expect("found"), worker.id());
         worker.kill();
@@ -194,7 +203,8 @@ fn a_killed_server_is_noticed_and_its_successor_found() {
 fn calls_do_not_wait_for_each_other() {
     let place = Place::new();
     let _worker = Worker::serve(&place.address, "a");
-    let services = ServiceManager::options().timeout(Some(2 * LONG)).open_at(&place.address).expect("an address");
+    let services =
+        ServiceManager::options().timeout(Some(2 * LONG)).open_at(&place.address).expect("an address");
     std::thread::scope(|scope| {
         let call = || meet(&services.get_service("a").expect("found"));
         let other = scope.spawn(call);
@@ -252,7 +262,10 @@ fn hostile_entries_lead_nowhere() {
     }
     for name in ["a", "c", "d", "e", "f", "h"] {
         services.add_service(name, &subject()).expect("added in its place");
-        assert_eq!(Worker::start(&place.address, &format!("call {name}")).says(), std::process::id().to_string());
+        assert_eq!(
+            Worker::start(&place.address, &format!("call {name}")).says(),
+            std::process::id().to_string()
+        );
     }
     for name in ["file", "directory", "fifo"] {
         assert_eq!(outcome(&services.add_service(name, &subject())), "AlreadyExists", "nobody's to remove");
@@ -271,7 +284,8 @@ fn a_file_that_says_of_nobody_that_he_lives() {
     link(".servers/1-0123456789abcdef", &place, "dead");
     fs::write(servers.join("1-0123456789abcdef.alive"), "").expect("written");
     link(".servers/2-0123456789abcdef", &place, "loop");
-    std::os::unix::fs::symlink("2-0123456789abcdef.alive", servers.join("2-0123456789abcdef.alive")).expect("new");
+    std::os::unix::fs::symlink("2-0123456789abcdef.alive", servers.join("2-0123456789abcdef.alive"))
+        .expect("new");
     link(".servers/3-0123456789abcdef", &place, "fifo");
     assert!(Command::new("mkfifo").arg(servers.join("3-0123456789abcdef.alive")).status().is_ok());
     assert_eq!(services.list_services().expect("listed"), ["mine"]);
@@ -318,7 +332,11 @@ fn a_directory_that_is_not_private_is_refused() {
         fs::set_permissions(place.path(), fs::Permissions::from_mode(0o700)).expect("ours");
         place.manager().add_service("a", &subject()).expect("added");
         fs::set_permissions(place.path().join(".servers"), fs::Permissions::from_mode(mode)).expect("ours");
-        assert_eq!(outcome(&place.manager().add_service("b", &subject())), "ok", "by the server that is there");
+        assert_eq!(
+            outcome(&place.manager().add_service("b", &subject())),
+            "ok",
+            "by the server that is there"
+        );
         assert_eq!(Worker::start(&place.address, "serve c").says(), "not private");
     }
 
@@ -381,7 +399,8 @@ fn the_users_own_directory_is_below_the_runtime_directory() {
     assert_eq!(worker.says(), "ready");
     assert_eq!(who(&place.manager().get_service("a").expect("found")), Ok(worker.id()));
 
-    fs::set_permissions(place.temporary.path().join("ashmem"), fs::Permissions::from_mode(0o777)).expect("ours");
+    fs::set_permissions(place.temporary.path().join("ashmem"), fs::Permissions::from_mode(0o777))
+        .expect("ours");
     assert_eq!(environment("XDG_RUNTIME_DIR", runtime).says(), "not private", "the one above as well");
 }
 

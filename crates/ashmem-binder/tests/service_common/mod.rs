@@ -237,7 +237,8 @@ pub fn work() {
         options = options.allow_uid(uid.parse().expect("a user"));
     }
     let address = std::env::var(ADDRESS).expect("an address");
-    let services = if address.is_empty() { options.open() } else { options.open_at(&address) }.expect("an address");
+    let services =
+        if address.is_empty() { options.open() } else { options.open_at(&address) }.expect("an address");
     let say = |said: &str| println!("@{said}");
     let told = || {
         let mut line = String::new();
