@@ -140,6 +140,24 @@ fn what_dead_processes_leave_is_removed() {
     }
 }
 
+#[test]
+fn a_lock_that_is_kept_stops_nobody_for_long() {
+    let place = Place::new();
+    let services = place.manager();
+    services.add_service("a", &subject()).expect("added");
+    Worker::serve(&place.address, "dead").kill();
+    let lock = place.path().join(".lock");
+    let mut holder = Worker::start(&place.address, &format!("lock {}", lock.display()));
+    assert_eq!(holder.says(), "ready");
+    assert!(services.check_service("dead").expect("looked").is_none());
+    assert_eq!(services.list_services().expect("listed"), ["a"]);
+    services.add_service("b", &subject()).expect("it needs no lock");
+    assert_eq!(outcome(&services.add_service("dead", &subject())), "WouldBlock");
+    holder.kill();
+    services.add_service("dead", &subject()).expect("taken over");
+    assert_eq!(services.list_services().expect("listed"), ["a", "b", "dead"]);
+}
+
 /// Four processes with four threads each; over a name that is free, and over one that a dead process has.
 #[test]
 fn one_of_many_wins_a_name() {

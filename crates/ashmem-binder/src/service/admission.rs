@@ -54,10 +54,10 @@ impl Counts {
 
 impl Admission {
     pub(super) fn new(options: Options) -> Admission {
-        // A quarter of the descriptors: each takes two while it is set up, and the rest is the program's.
+        // Half of the descriptors: the rest is the program's. Each takes a second one while it is set up.
         let files =
             getrlimit(Resource::Nofile).current.map_or(MOST, |files| usize::try_from(files).unwrap_or(MOST));
-        let limit = (files / 4).clamp(16, MOST);
+        let limit = (files / 2).clamp(16, MOST);
         Admission {
             options,
             counts: Arc::new(Mutex::new(Counts { limit, all: 0, processes: HashMap::new() })),

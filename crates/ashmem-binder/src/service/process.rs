@@ -46,11 +46,12 @@ impl Process {
         let id = std::process::id();
         let mut slot = &FIRST;
         loop {
-            let process = slot.get_or_init(|| Box::new(Process { id, ..Process::default() }));
-            if process.id == id {
-                return process;
+            match slot.get() {
+                Some(process) if process.id == id => return process,
+                Some(ancestor) => slot = &ancestor.child,
+                // Made outside of the slot, where a fork would find it locked. Another thread may have been faster.
+                None => drop(slot.set(Box::new(Process { id, ..Process::default() }))),
             }
-            slot = &process.child;
         }
     }
 

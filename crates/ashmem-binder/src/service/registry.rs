@@ -56,18 +56,22 @@ impl Registry {
             // It can be called by nobody but the session that it came from.
             return Err(Error::binder("add a service of another process")(StatusCode::InvalidOperation));
         }
+        let taken = || Error::NameTaken { name: name.as_str().to_owned() };
         let process = Process::current();
         let directory = self.directory()?;
+        if self.is_taken(process, &directory, name)? {
+            return Err(taken());
+        }
         let server = self.server(process, &directory)?;
         // Before others can find it.
         if !server.services.insert(name.as_str(), binder) {
-            return Err(Error::NameTaken { name: name.as_str().to_owned() });
+            return Err(taken());
         }
         let claimed = self.claim(process, &directory, name, &server.file);
-        if claimed.is_err() {
+        if !matches!(claimed, Ok(true)) {
             server.services.remove(name.as_str());
         }
-        claimed
+        if claimed? { Ok(()) } else { Err(taken()) }
     }
 
     fn server(&self, process: &'static Process, directory: &Directory) -> Result<Arc<Server>> {
@@ -81,30 +85,34 @@ impl Registry {
         Ok(server)
     }
 
-    /// Makes the link, in place of what a dead process left.
+    /// Whether a living process has the name.
+    fn is_taken(&self, process: &Process, directory: &Directory, name: Name<'_>) -> Result<bool> {
+        match directory.entry(&name.to_file())? {
+            Some(Entry::Server(server)) => {
+                let servers = directory.servers(&self.options, false)?;
+                Servers::lives(servers.as_ref(), process, &server)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Makes the link, in place of what a dead process left; `false` if somebody else has made it.
     fn claim(
         &self,
         process: &Process,
         directory: &Directory,
         name: Name<'_>,
         own: &ServerFile,
-    ) -> Result<()> {
-        let taken = || Error::NameTaken { name: name.as_str().to_owned() };
+    ) -> Result<bool> {
         let file = name.to_file();
         if directory.link(&file, own)? {
-            return Ok(());
-        }
-        let servers = directory.servers(&self.options, false)?;
-        if let Some(Entry::Server(server)) = directory.entry(&file)? {
-            if Servers::lives(servers.as_ref(), process, &server)? {
-                return Err(taken());
-            }
+            return Ok(true);
         }
         let lock = directory.lock(process, PATIENCE)?;
+        if self.is_taken(process, directory, name)? {
+            return Ok(false);
+        }
         match directory.entry(&file)? {
-            Some(Entry::Server(server)) if Servers::lives(servers.as_ref(), process, &server)? => {
-                return Err(taken());
-            }
             Some(Entry::Other) => {
                 return Err(Error::system("add a service to its directory")(rustix::io::Errno::EXIST));
             }
@@ -112,7 +120,7 @@ impl Registry {
             None => {}
         }
         // Whoever needed no lock may have been faster.
-        if directory.link(&file, own)? { Ok(()) } else { Err(taken()) }
+        directory.link(&file, own)
     }
 
     pub(super) fn remove(&self, name: Name<'_>) -> Result<()> {

@@ -213,6 +213,7 @@ fn rpc_server(
 impl Accepting {
     /// Ends only with the server. Waiting costs nothing, and no error is met twice in a row without a pause.
     fn run(&self) {
+        let mut fails = false;
         loop {
             let accepted = self.listener.accept();
             if self.ends.load(Ordering::Acquire) {
@@ -222,11 +223,16 @@ impl Accepting {
                 let transport = UnixTransport::from_stream(stream)?;
                 Ok(self.admission.admit(transport))
             });
+            let failed = fails;
+            fails = admitted.is_err();
             match admitted {
                 Ok(Some(transport)) => self.rpc.serve_connection(Box::new(transport)),
                 Ok(None) => {}
                 Err(error) => {
-                    log::warn!("accepting a connection to services: {error}");
+                    // Once, not for as long as it goes on.
+                    if !failed {
+                        log::warn!("accepting a connection to services: {error}");
+                    }
                     std::thread::sleep(ACCEPT_PAUSE);
                 }
             }

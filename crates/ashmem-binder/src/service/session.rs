@@ -104,7 +104,8 @@ fn connect_socket(path: &Path, timeout: Duration) -> io::Result<OwnedFd> {
         rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     // Also what connect(2) waits for: that of a stopped process does when its queue is full.
     set_socket_timeout(&socket, Timeout::Send, Some(timeout))?;
-    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+    let address = SocketAddrUnix::new(path)?;
+    rustix::io::retry_on_intr(|| rustix::net::connect(&socket, &address))?;
     set_socket_timeout(&socket, Timeout::Send, None)?;
     Ok(socket)
 }

@@ -16,6 +16,7 @@ use ashmem_binder::rsbinder::{
     self, Binder, FIRST_CALL_TRANSACTION, Interface, Parcel, Remotable, SIBinder, StatusCode, TransactionCode,
 };
 use ashmem_binder::{Error, ServiceManager};
+use rustix::fs::FlockOperation;
 use rustix::process::{Pid, Signal};
 
 const ROLE: &str = "ASHMEM_TEST_ROLE";
@@ -73,7 +74,7 @@ fn call(binder: &SIBinder, code: TransactionCode) -> rsbinder::Result<Parcel> {
 
 /// Which process answers.
 pub fn who(binder: &SIBinder) -> rsbinder::Result<u32> {
-    Ok(call(binder, WHO)?.read::<i32>()?.cast_unsigned())
+    u32::try_from(call(binder, WHO)?.read::<i32>()?).map_err(|_| StatusCode::BadValue)
 }
 
 /// Whether somebody else called meanwhile.
@@ -265,6 +266,14 @@ pub fn work() {
             say("ready");
             told();
             services.add_service(names, &subject()).expect("added");
+        }
+        // Keeps the lock of the directory, as a process that was stopped in the wrong moment.
+        "lock" => {
+            let lock = std::fs::OpenOptions::new().write(true).create(true).truncate(false).open(names);
+            rustix::fs::fcntl_lock(lock.as_ref().expect("open"), FlockOperation::NonBlockingLockExclusive)
+                .expect("locked");
+            say("ready");
+            while told() {}
         }
         // Each thread tries once; says how many of them won, and stays.
         "race" => {
