@@ -145,3 +145,61 @@ impl fmt::Debug for MemoryHeapBase {
         self.heap().fmt(f)
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    fn seals(heap: &MemoryHeapBase) -> SealFlags {
+        rustix::fs::fcntl_get_seals(heap.as_fd()).unwrap() - SealFlags::from_bits_retain(0x20)
+    }
+
+    #[test]
+    fn files_are_sealed_as_their_flags_say() {
+        let fixed = SealFlags::GROW | SealFlags::SHRINK;
+        for (flags, expected) in [
+            (HeapFlags::empty(), fixed | SealFlags::SEAL),
+            (HeapFlags::FORCE_MEMFD, fixed | SealFlags::SEAL),
+            (HeapFlags::MEMFD_ALLOW_SEALING, fixed),
+            (HeapFlags::READ_ONLY, fixed | SealFlags::FUTURE_WRITE | SealFlags::SEAL),
+            (HeapFlags::READ_ONLY | HeapFlags::MEMFD_ALLOW_SEALING, fixed | SealFlags::FUTURE_WRITE),
+            (HeapFlags::DONT_MAP_LOCALLY | HeapFlags::NO_CACHING, fixed | SealFlags::SEAL),
+        ] {
+            let heap = MemoryHeapBase::create("sealed", 8192, flags).unwrap();
+            assert_eq!(seals(&heap), expected, "{flags:?}");
+            rustix::fs::ftruncate(&*heap, 4096).unwrap_err();
+            rustix::fs::ftruncate(&*heap, 1 << 20).unwrap_err();
+            assert_eq!(heap.mapping().is_ok(), !flags.contains(HeapFlags::DONT_MAP_LOCALLY));
+        }
+    }
+
+    #[test]
+    fn a_part_must_be_inside_and_start_at_a_page() {
+        let region = || Region::create("whole", 4 * page_size()).unwrap().into_fd().unwrap();
+        for flags in [HeapFlags::empty(), HeapFlags::DONT_MAP_LOCALLY] {
+            let part = |size, offset| MemoryHeapBase::from_fd(region(), size, flags, offset);
+            assert_eq!(part(0, page_size()).unwrap().size(), 3 * page_size());
+            assert_eq!(part(10, page_size()).unwrap().size(), 10);
+            for (size, offset) in [(0, 4 * page_size()), (1, 4 * page_size()), (1, u64::MAX), (u64::MAX, 0)] {
+                let error = part(size, offset).unwrap_err();
+                assert!(matches!(error, Error::OutOfHeap { .. }), "{error}");
+            }
+            assert!(matches!(part(1, 100).unwrap_err(), Error::Memory { .. }));
+        }
+        let pipe = rustix::pipe::pipe().unwrap().0;
+        assert!(matches!(MemoryHeapBase::from_fd(pipe, 0, HeapFlags::empty(), 0), Err(Error::Memory { .. })));
+    }
+
+    #[test]
+    fn a_purgeable_region_stays_so_when_receivers_may_only_read() {
+        let region = Region::options().purgeable().create("purgeable", 8192).unwrap();
+        let heap = MemoryHeapBase::from_region(region, HeapFlags::READ_ONLY).unwrap();
+        heap.mapping().unwrap().write_at(0, b"x").unwrap();
+        let received = Region::from_fd(heap.as_fd().try_clone_to_owned().unwrap()).unwrap();
+        assert!(matches!(received.map(), Err(ashmem::Error::ReadOnly { .. })));
+        heap.unpin(..).unwrap();
+        assert_ne!(heap.region().unwrap().purge().unwrap(), 0);
+        assert!(heap.pin(..).unwrap().is_purged());
+    }
+}

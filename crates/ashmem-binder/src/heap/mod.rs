@@ -11,7 +11,7 @@ use std::ops::{Bound, Range, RangeBounds};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, OnceLock};
 
-use ashmem::{Contents, Lease, MapOptions, Mapping, PinStatus, Protection, Region};
+use ashmem::{Contents, Lease, MapOptions, Mapping, PinStatus, Protection, Region, page_size};
 use rsbinder::shared_memory::{IMemoryHeap, MappedHeap, SharedBytes};
 
 pub use self::base::MemoryHeapBase;
@@ -68,6 +68,11 @@ impl Heap {
         const OPERATION: &str = "map heap";
         if size == 0 || offset.checked_add(size).is_none_or(|end| end > region.size()) {
             return Err(Error::OutOfHeap { operation: OPERATION, offset, size, heap_size: region.size() });
+        }
+        if offset % page_size() != 0 {
+            let (end, page_size) = (offset + size, page_size());
+            let source = ashmem::Error::RangeMisaligned { start: offset, end, page_size };
+            return Err(Error::Memory { operation: OPERATION, source });
         }
         let mut mapping = None;
         if !flags.contains(HeapFlags::DONT_MAP_LOCALLY) {

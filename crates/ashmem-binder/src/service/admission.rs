@@ -1,14 +1,13 @@
 //! Who may connect, and how often.
 
 use std::collections::HashMap;
-use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use rsbinder::rpc::transport::UnixTransport;
-use rsbinder::rpc::{PeerIdentity, RpcError, RpcTransport};
+use rsbinder::rpc::{PeerIdentity, RpcTransport};
 use rustix::process::{Resource, getrlimit};
 
+use super::connection::Connection;
 use super::options::Options;
 use super::process::lock;
 
@@ -16,8 +15,6 @@ use super::process::lock;
 const PER_PROCESS: usize = 64;
 /// Each has a thread.
 const MOST: usize = 2048;
-
-type RpcResult<T> = Result<T, RpcError>;
 
 /// Counts the connections that live.
 pub(super) struct Admission {
@@ -65,7 +62,7 @@ impl Admission {
     }
 
     /// Takes a connection, or closes it before a byte has been read or written: its user is not trusted, or there are too many.
-    pub(super) fn admit(&self, transport: UnixTransport) -> Option<Admitted> {
+    pub(super) fn admit(&self, transport: UnixTransport) -> Option<Connection> {
         let PeerIdentity::Local { uid, pid } = transport.peer_identity() else {
             log::warn!("a connection to services is refused: the kernel does not say whose it is");
             return None;
@@ -78,11 +75,12 @@ impl Admission {
             log::info!("a connection of process {pid} to services is refused: there are too many");
             return None;
         }
-        Some(Admitted { transport, place: Place { process: pid, counts: self.counts.clone() } })
+        Some(Connection::accepted(transport, Place { process: pid, counts: self.counts.clone() }))
     }
 }
 
-struct Place {
+/// Counts a connection for as long as it lives.
+pub(super) struct Place {
     process: i32,
     counts: Arc<Mutex<Counts>>,
 }
@@ -90,93 +88,6 @@ struct Place {
 impl Drop for Place {
     fn drop(&mut self) {
         lock(&self.counts).leave(self.process);
-    }
-}
-
-/// A connection that was let in, and counts as long as it lives. It adds nothing to what it carries.
-pub(super) struct Admitted {
-    /// Closed before the place is free.
-    transport: UnixTransport,
-    #[allow(dead_code, reason = "held for its drop")]
-    place: Place,
-}
-
-impl RpcTransport for Admitted {
-    fn send_frame(&self, frame: &[u8]) -> RpcResult<()> {
-        self.transport.send_frame(frame)
-    }
-
-    fn recv_frame(&self) -> RpcResult<Vec<u8>> {
-        self.transport.recv_frame()
-    }
-
-    fn peer_identity(&self) -> PeerIdentity {
-        self.transport.peer_identity()
-    }
-
-    fn describe(&self) -> &str {
-        self.transport.describe()
-    }
-
-    fn set_read_timeout(&self, timeout: Option<Duration>) -> RpcResult<()> {
-        self.transport.set_read_timeout(timeout)
-    }
-
-    fn set_write_timeout(&self, timeout: Option<Duration>) -> RpcResult<()> {
-        self.transport.set_write_timeout(timeout)
-    }
-
-    fn set_liveness(&self, timeout: Option<Duration>) -> RpcResult<()> {
-        self.transport.set_liveness(timeout)
-    }
-
-    fn peer_closed(&self) -> Option<bool> {
-        self.transport.peer_closed()
-    }
-
-    fn shutdown_handle(&self) -> Option<Box<dyn FnOnce() + Send>> {
-        self.transport.shutdown_handle()
-    }
-
-    fn shutdown(&self) -> RpcResult<()> {
-        self.transport.shutdown()
-    }
-
-    fn supports_fd_passing(&self) -> bool {
-        self.transport.supports_fd_passing()
-    }
-
-    fn send_frame_with_fds(&self, frame: &[u8], fds: &[BorrowedFd<'_>]) -> RpcResult<()> {
-        self.transport.send_frame_with_fds(frame, fds)
-    }
-
-    fn recv_frame_with_fds(&self) -> RpcResult<(Vec<u8>, Vec<OwnedFd>)> {
-        self.transport.recv_frame_with_fds()
-    }
-
-    fn send_raw(&self, bytes: &[u8]) -> RpcResult<()> {
-        self.transport.send_raw(bytes)
-    }
-
-    fn recv_raw(&self, bytes: &mut [u8]) -> RpcResult<usize> {
-        self.transport.recv_raw(bytes)
-    }
-
-    fn send_raw_with_fds(&self, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> RpcResult<()> {
-        self.transport.send_raw_with_fds(bytes, fds)
-    }
-
-    fn recv_raw_with_fds(&self, bytes: &mut [u8]) -> RpcResult<(usize, Vec<OwnedFd>)> {
-        self.transport.recv_raw_with_fds(bytes)
-    }
-
-    fn send_raw_draining(
-        &self,
-        bytes: &[u8],
-        fds: &[BorrowedFd<'_>],
-        drain: &mut dyn FnMut() -> RpcResult<()>,
-    ) -> RpcResult<()> {
-        self.transport.send_raw_draining(bytes, fds, drain)
     }
 }
 

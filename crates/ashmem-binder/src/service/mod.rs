@@ -18,6 +18,7 @@
 
 mod address;
 mod admission;
+mod connection;
 mod directory;
 mod kernel;
 mod name;
