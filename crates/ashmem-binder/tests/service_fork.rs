@@ -83,8 +83,16 @@ fn a_child_starts_anew() {
     services.add_service("parent", &subject()).expect("added");
     let theirs = services.get_service("other").expect("found");
     let ends = AtomicBool::new(false);
+    // Also when the test fails.
+    struct End<'a>(&'a AtomicBool);
+    impl Drop for End<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
     let parent = std::process::id();
     std::thread::scope(|scope| {
+        let _end = End(&ends);
         scope.spawn(|| {
             while !ends.load(Ordering::Relaxed) {
                 services.add_service("busy", &subject()).expect("added");
@@ -116,7 +124,6 @@ fn a_child_starts_anew() {
             });
             child.finish();
         }
-        ends.store(true, Ordering::Relaxed);
     });
     assert_eq!(who(&theirs), Ok(worker.id()), "the parent's session is as it was");
     assert_eq!(services.list_services().expect("listed"), ["other", "parent"]);

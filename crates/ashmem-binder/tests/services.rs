@@ -161,7 +161,7 @@ fn a_lock_that_is_kept_stops_nobody_for_long() {
 /// Four processes with four threads each; over a name that is free, and over one that a dead process has.
 #[test]
 fn one_of_many_wins_a_name() {
-    for stale in [false, true] {
+    for stale in [false, true, true, true, true] {
         let place = Place::new();
         if stale {
             Worker::serve(&place.address, "a").kill();
@@ -191,7 +191,7 @@ fn waiting_ends_when_the_service_is_added() {
         assert_eq!(worker.says(), "ready");
         let waiting = services.clone();
         let waiter = std::thread::spawn(move || {
-            who(&waiting.wait_for_service("a", None)?)
+            who(&waiting.wait_for_service("a", Some(LONG))?)
                 .map_err(|_| Error::NoSuchService { name: "a".to_owned() })
         });
         worker.tell("go");
@@ -253,14 +253,18 @@ fn hostile_entries_lead_nowhere() {
     let services = place.manager();
     let worker = Worker::serve(&place.address, "real");
     let socket = fs::read_link(place.path().join("real")).expect("a link");
-    let outside = place.temporary.path().join("1-0123456789abcdef");
-    let _listener = std::os::unix::net::UnixListener::bind(&outside).expect("bound");
+    // A service that lives, in a directory that is not this one.
+    let outside = place.temporary.path().join("outside");
+    let _outside = Worker::serve(&format!("unix://{}", outside.display()), "a");
+    let theirs = fs::read_link(outside.join("a")).expect("a link");
+    let theirs = theirs.to_str().expect("UTF-8");
+    let absolute = outside.join(theirs);
     for (name, target) in [
         ("a", "/etc/passwd"),
         ("b", "../../x"),
-        ("c", "../1-0123456789abcdef"),
-        ("d", ".servers/../../1-0123456789abcdef"),
-        ("e", outside.to_str().expect("UTF-8")),
+        ("c", &format!("../outside/{theirs}")),
+        ("d", &format!(".servers/../../outside/{theirs}")),
+        ("e", absolute.to_str().expect("UTF-8")),
         ("f", ".servers/1-0123456789abcdef"),
         ("g", ".servers/"),
         ("h", "real"),
