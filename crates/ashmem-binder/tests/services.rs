@@ -317,6 +317,29 @@ fn a_file_that_says_of_nobody_that_he_lives() {
     }
 }
 
+/// As those of another copy of the library in this process, or of a process that had the same id.
+#[test]
+fn sockets_with_the_id_of_this_process_are_asked() {
+    let place = Place::new();
+    let services = place.manager();
+    services.add_service("mine", &subject()).expect("added");
+    let file = format!(".servers/{}-0123456789abcdef", std::process::id());
+    link(&file, &place, "other");
+    let lock = fs::File::create(place.path().join(format!("{file}.alive"))).expect("made");
+    rustix::fs::fcntl_lock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).expect("locked");
+    let listener = std::os::unix::net::UnixListener::bind(place.path().join(&file)).expect("bound");
+    for _ in 0..2 {
+        assert_eq!(services.list_services().expect("listed"), ["mine", "other"]);
+        // Its lock is as it was.
+        let mut seen = Worker::start(&place.address, "list");
+        assert_eq!(seen.says(), "mine other");
+    }
+    assert_eq!(outcome(&services.add_service("other", &subject())), "taken");
+    drop((listener, lock));
+    assert_eq!(services.list_services().expect("listed"), ["mine"]);
+    services.add_service("other", &subject()).expect("taken over");
+}
+
 #[test]
 fn a_directory_of_any_length_will_do() {
     let place = Place::new();

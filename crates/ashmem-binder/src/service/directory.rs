@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{self, AtFlags, FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use super::address::Place;
 use super::options::Options;
@@ -198,6 +199,9 @@ impl Servers {
             return Ok(true);
         }
         let Some(this) = this else { return Ok(false) };
+        if server.is_of_process(process.id) {
+            return this.answers(server);
+        }
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let file = match fs::openat(&this.fd, server.alive(), flags, Mode::empty()) {
             Ok(file) => file,
@@ -208,6 +212,21 @@ impl Servers {
         match fs::fcntl_lock(&file, FlockOperation::NonBlockingLockShared) {
             Ok(()) => Ok(false),
             Err(Errno::AGAIN | Errno::ACCESS) => Ok(true),
+            Err(error) => Err(failed("look whether a service lives", error)),
+        }
+    }
+
+    /// The same for a file that may be of this process, but is not ours: there can be two copies of this crate in a process, and the
+    /// lock of the other one must not be touched. (Or it was another process with the same id, which is dead or in another namespace.)
+    fn answers(&self, server: &ServerFile) -> Result<bool> {
+        let connected = self.with_path(server.socket(), |path| {
+            let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+            let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+            rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)
+        });
+        match connected {
+            Ok(()) | Err(Errno::AGAIN) => Ok(true),
+            Err(Errno::CONNREFUSED | Errno::NOENT) => Ok(false),
             Err(error) => Err(failed("look whether a service lives", error)),
         }
     }

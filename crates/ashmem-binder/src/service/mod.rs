@@ -66,6 +66,9 @@ const VARIABLE: &str = "ASHMEM_BINDER";
 /// A forked child starts with no services and no connections of its own, and can add and find services as any process. It must not
 /// use binders that its parent got.
 ///
+/// If it runs no other program (`execve(2)`), it has copies of its parent's connections as long as it lives. So when the parent is
+/// killed, `link_to_death` says nothing of that before the child has ended, too. Looking for services is not misled by it.
+///
 /// # Examples
 /// ```
 /// use ashmem_binder::{ServiceManager, rsbinder};
@@ -175,8 +178,9 @@ impl ServiceManager {
     /// Serves a binder of this process under a name, as long as the process lives. Calls come in on threads of their own.
     ///
     /// Fails with [`Error::NameTaken`] while a process lives that serves this name, this one included, and with
-    /// [`Error::InvalidServiceName`] for a name that Android would not take either. A binder of another process cannot be served over
-    /// sockets.
+    /// [`Error::InvalidServiceName`] for a name that Android would not take either. Of several who add a name at the same time one
+    /// succeeds; over the kernel's binder it may be all of them, and the last one has it. A binder of another process cannot be served
+    /// over sockets.
     pub fn add_service(&self, name: &str, binder: &SIBinder) -> Result<()> {
         let name = Name::new(name)?;
         match &*self.0 {
@@ -201,6 +205,9 @@ impl ServiceManager {
     ///
     /// This process's own services are the binders themselves. The others are proxies; all that one process serves go over one
     /// session, which is made when it is first needed. A proxy's `link_to_death` tells when that process ends.
+    ///
+    /// Fails if the process lives, but does not let us in or does not answer as it should; within 10 seconds if it does not answer at
+    /// all, being stopped, or within the [timeout](ServiceManagerOptions::timeout) if there is a session already.
     pub fn check_service(&self, name: &str) -> Result<Option<SIBinder>> {
         self.check(Name::new(name)?)
     }

@@ -21,7 +21,7 @@ pub(super) type SessionKey = ((u64, u64), ServerFile, Options);
 /// [`directory_lock`](Process::directory_lock) for a few system calls on the directory.
 #[derive(Default)]
 pub(super) struct Process {
-    id: u32,
+    pub(super) id: u32,
     servers: Mutex<HashMap<ServerKey, Arc<Server>>>,
     /// Before its files are there, and until they are gone.
     own: Mutex<HashSet<ServerFile>>,

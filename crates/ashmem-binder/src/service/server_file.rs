@@ -35,6 +35,11 @@ impl ServerFile {
         server.files().iter().any(|own| own.as_bytes() == file).then_some(server)
     }
 
+    /// Whether a process with this id made it; it may have been another one before.
+    pub(super) fn is_of_process(&self, id: u32) -> bool {
+        self.0.split_once('-').is_some_and(|(pid, _)| pid.parse() == Ok(id))
+    }
+
     pub(super) fn socket(&self) -> &str {
         &self.0
     }
@@ -67,6 +72,7 @@ mod tests {
     fn files_are_told_apart() {
         let server = ServerFile::new();
         assert_ne!(server, ServerFile::new());
+        assert!(server.is_of_process(std::process::id()) && !server.is_of_process(1 << 30));
         assert_eq!(ServerFile::parse(server.socket().as_bytes()), Some(server.clone()));
         for file in server.files() {
             assert_eq!(ServerFile::of(file.as_bytes()), Some(server.clone()), "{file}");

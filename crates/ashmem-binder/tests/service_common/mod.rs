@@ -267,6 +267,7 @@ pub fn work() {
             told();
             services.add_service(names, &subject()).expect("added");
         }
+        "list" => say(&services.list_services().expect("listed").join(" ")),
         // Keeps the lock of the directory, as a process that was stopped in the wrong moment.
         "lock" => {
             let lock = std::fs::OpenOptions::new().write(true).create(true).truncate(false).open(names);
