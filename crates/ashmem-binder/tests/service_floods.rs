@@ -1,4 +1,5 @@
-//! Clients that say nothing, half of what they should, or nonsense: those who behave are answered, and no descriptor is lost.
+//! Clients that say nothing, half of what they should, or nonsense: those who behave are answered, and no
+//! descriptor is lost.
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod service_common;

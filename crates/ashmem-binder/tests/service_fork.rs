@@ -39,8 +39,8 @@ struct Child(Option<Pid>);
 impl Child {
     /// Forks; the child does something and exits, with 0 unless that panics.
     fn fork(action: impl FnOnce()) -> Child {
-        // SAFETY: the child calls only code that this test is about (the crate promises to work after fork), the allocator, which glibc
-        // keeps usable, and `_exit`.
+        // SAFETY: the child calls only code that this test is about (the crate promises to work after fork),
+        // the allocator, which glibc keeps usable, and `_exit`.
         let id = unsafe { libc::fork() };
         assert!(id >= 0, "fork failed");
         if id == 0 {

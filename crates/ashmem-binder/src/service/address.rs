@@ -72,10 +72,11 @@ impl Place {
         }
     }
 
-    /// The directory that is `uid`'s own, for a process with that `XDG_RUNTIME_DIR`. `owner` says whose a directory is.
+    /// The directory that is `uid`'s own, for a process with that `XDG_RUNTIME_DIR`. `owner` says whose a
+    /// directory is.
     ///
-    /// A runtime directory of somebody else's, as root has it after `sudo`, is passed over. One that is not there is not:
-    /// better an error than a directory where nobody else looks.
+    /// A runtime directory of somebody else's, as root has it after `sudo`, is passed over. One that is not
+    /// there is not: better an error than a directory where nobody else looks.
     pub(super) fn own(uid: u32, runtime: Option<&OsStr>, owner: impl Fn(&Path) -> Option<u32>) -> Place {
         let below = |base: PathBuf, name: &str| Place { base, below: vec![name.into(), "services".into()] };
         if let Some(runtime) = runtime.map(Path::new).filter(|runtime| runtime.is_absolute()) {

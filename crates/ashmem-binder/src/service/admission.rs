@@ -61,7 +61,8 @@ impl Admission {
         }
     }
 
-    /// Takes a connection, or closes it before a byte has been read or written: its user is not trusted, or there are too many.
+    /// Takes a connection, or closes it before a byte has been read or written: its user is not trusted, or
+    /// there are too many.
     pub(super) fn admit(&self, transport: UnixTransport) -> Option<Connection> {
         let PeerIdentity::Local { uid, pid } = transport.peer_identity() else {
             log::warn!("a connection to services is refused: the kernel does not say whose it is");

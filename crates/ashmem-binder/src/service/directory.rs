@@ -7,12 +7,13 @@
 //! DIR/.lock                   held by whoever removes what dead processes left
 //! ```
 //!
-//! A link claims its name: `symlink(2)` fails where there is one. The locks are record locks (`fcntl(2)`), because those end with the
-//! process that took them, even when a forked child goes on with copies of all its descriptors. Whoever opens and closes such a file in
-//! the same process ends the lock, so [`Process::owns`](super::process::Process::owns) is asked first, everywhere.
+//! A link claims its name: `symlink(2)` fails where there is one. The locks are record locks (`fcntl(2)`),
+//! because those end with the process that took them, even when a forked child goes on with copies of all its
+//! descriptors. Whoever opens and closes such a file in the same process ends the lock, so
+//! [`Process::owns`](super::process::Process::owns) is asked first, everywhere.
 //!
-//! Only a process removes its own link, and others remove links of dead processes, only while they hold `.lock` and after having looked
-//! again. So nobody removes a link that somebody else has just made.
+//! Only a process removes its own link, and others remove links of dead processes, only while they hold
+//! `.lock` and after having looked again. So nobody removes a link that somebody else has just made.
 
 use std::ffi::OsStr;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -164,17 +165,20 @@ impl Directory {
     }
 
     fn try_lock<'a>(&self, process: &'a Process) -> Result<Lock<'a>, Errno> {
-        // Record locks do not exclude the threads of one process, and closing the file in one ends the lock of the other.
+        // Record locks do not exclude the threads of one process, and closing the file in one ends the lock
+        // of the other.
         let threads = process.directory_lock.lock().unwrap_or_else(PoisonError::into_inner);
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        // EACCES is said of a lock that is held as well, so the file that may not be opened gets another name.
+        // EACCES is said of a lock that is held as well, so the file that may not be opened gets another
+        // name.
         let file = fs::openat(&self.fd, LOCK, flags, Mode::RUSR | Mode::WUSR)
             .map_err(|error| if error == Errno::ACCESS { Errno::PERM } else { error })?;
         fs::fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive)?;
         Ok(Lock { file, threads })
     }
 
-    /// Removes what a dead process left at a name, if it still stands there. Not worth waiting for: whoever comes next does it.
+    /// Removes what a dead process left at a name, if it still stands there. Not worth waiting for: whoever
+    /// comes next does it.
     pub(super) fn clean(&self, process: &Process, servers: Option<&Servers>, file: &str, dead: &ServerFile) {
         let cleaned = self.try_lock(process).map_err(|error| failed("lock", error)).and_then(|lock| {
             let server = Entry::Server(dead.clone());
@@ -216,8 +220,9 @@ impl Servers {
         }
     }
 
-    /// The same for a file that may be of this process, but is not ours: there can be two copies of this crate in a process, and the
-    /// lock of the other one must not be touched. (Or it was another process with the same id, which is dead or in another namespace.)
+    /// The same for a file that may be of this process, but is not ours: there can be two copies of this
+    /// crate in a process, and the lock of the other one must not be touched. (Or it was another process with
+    /// the same id, which is dead or in another namespace.)
     fn answers(&self, server: &ServerFile) -> Result<bool> {
         let connected = self.with_path(server.socket(), |path| {
             let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
@@ -231,7 +236,8 @@ impl Servers {
         }
     }
 
-    /// Makes the file that says that this process lives. Under the lock, or it would be taken for a dead one's before it says so.
+    /// Makes the file that says that this process lives. Under the lock, or it would be taken for a dead
+    /// one's before it says so.
     pub(super) fn make_alive(&self, server: &ServerFile, others: bool, _: &Lock<'_>) -> Result<OwnedFd> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let make = || {

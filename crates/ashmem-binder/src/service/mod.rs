@@ -2,8 +2,9 @@
 //!
 //! # No manager process
 //!
-//! Over sockets Binder is point to point: a binder of one session can be used in no other. So a manager process could only tell where to
-//! connect, and the [directory] says that as well. There is nothing to start, to hang or to restart; the kernel keeps the names.
+//! Over sockets Binder is point to point: a binder of one session can be used in no other. So a manager
+//! process could only tell where to connect, and the [directory] says that as well. There is nothing to
+//! start, to hang or to restart; the kernel keeps the names.
 //!
 //! # Layers
 //!
@@ -52,22 +53,25 @@ const VARIABLE: &str = "ASHMEM_BINDER";
 
 /// Where services are added and found by name; `defaultServiceManager()` of Android.
 ///
-/// By default that is a directory, with a socket for each process that serves something: no root, no driver, no daemon. An
-/// [address](ServiceManager::at) can name another directory, or the kernel's binder. Cloning is cheap, and dropping the last clone removes
-/// no service: services stay as long as their process lives, or until they are [removed](ServiceManager::remove_service).
+/// By default that is a directory, with a socket for each process that serves something: no root, no driver,
+/// no daemon. An [address](ServiceManager::at) can name another directory, or the kernel's binder. Cloning is
+/// cheap, and dropping the last clone removes no service: services stay as long as their process lives, or
+/// until they are [removed](ServiceManager::remove_service).
 ///
 /// # Trust
 ///
-/// The directory must be its owner's alone to write, and it, and all who are met there, of the same user or root; others only if
-/// [allowed](ServiceManagerOptions::allow_uid). The kernel says who is at the other end before a byte is exchanged.
+/// The directory must be its owner's alone to write, and it, and all who are met there, of the same user or
+/// root; others only if [allowed](ServiceManagerOptions::allow_uid). The kernel says who is at the other end
+/// before a byte is exchanged.
 ///
 /// # Forks
 ///
-/// A forked child starts with no services and no connections of its own, and can add and find services as any process. It must not
-/// use binders that its parent got.
+/// A forked child starts with no services and no connections of its own, and can add and find services as any
+/// process. It must not use binders that its parent got.
 ///
-/// If it runs no other program (`execve(2)`), it has copies of its parent's connections as long as it lives. So when the parent is
-/// killed, `link_to_death` says nothing of that before the child has ended, too. Looking for services is not misled by it.
+/// If it runs no other program (`execve(2)`), it has copies of its parent's connections as long as it lives.
+/// So when the parent is killed, `link_to_death` says nothing of that before the child has ended, too.
+/// Looking for services is not misled by it.
 ///
 /// # Examples
 /// ```
@@ -107,7 +111,8 @@ enum Transport {
 }
 
 impl ServiceManager {
-    /// The user's own services: at the address in `$ASHMEM_BINDER` if that is set, else in a directory of his, the first of
+    /// The user's own services: at the address in `$ASHMEM_BINDER` if that is set, else in a directory of
+    /// his, the first of
     ///
     /// - `$XDG_RUNTIME_DIR/ashmem/services`, unless that runtime directory is somebody else's,
     /// - `/run/user/UID/ashmem/services`, if there is such a runtime directory,
@@ -120,10 +125,11 @@ impl ServiceManager {
 
     /// The services at an address.
     ///
-    /// - `unix:///DIRECTORY`: an absolute path, with `%` escapes. It is made with mode 0700 if it is not there, the directories above
-    ///   it are not.
-    /// - `binder://`, or `binder://?driver=/dev/binder`: the kernel's binder. It needs the driver, and a service manager that runs
-    ///   on it: Android's, or `rsb_hub` of the `rsbinder-tools`. A process can use one driver.
+    /// - `unix:///DIRECTORY`: an absolute path, with `%` escapes. It is made with mode 0700 if it is not
+    ///   there, the directories above it are not.
+    /// - `binder://`, or `binder://?driver=/dev/binder`: the kernel's binder. It needs the driver, and a
+    ///   service manager that runs on it: Android's, or `rsb_hub` of the `rsbinder-tools`. A process can use
+    ///   one driver.
     ///
     /// Fails with [`Error::InvalidAddress`] for anything else. What is there is looked at when it is used.
     pub fn at(address: &str) -> Result<ServiceManager> {
@@ -175,12 +181,13 @@ impl ServiceManager {
         matches!(*self.0, Transport::Kernel(_))
     }
 
-    /// Serves a binder of this process under a name, as long as the process lives. Calls come in on threads of their own.
+    /// Serves a binder of this process under a name, as long as the process lives. Calls come in on threads
+    /// of their own.
     ///
-    /// Fails with [`Error::NameTaken`] while a process lives that serves this name, this one included, and with
-    /// [`Error::InvalidServiceName`] for a name that Android would not take either. Of several who add a name at the same time one
-    /// succeeds; over the kernel's binder it may be all of them, and the last one has it. A binder of another process cannot be served
-    /// over sockets.
+    /// Fails with [`Error::NameTaken`] while a process lives that serves this name, this one included, and
+    /// with [`Error::InvalidServiceName`] for a name that Android would not take either. Of several who add a
+    /// name at the same time one succeeds; over the kernel's binder it may be all of them, and the last one
+    /// has it. A binder of another process cannot be served over sockets.
     pub fn add_service(&self, name: &str, binder: &SIBinder) -> Result<()> {
         let name = Name::new(name)?;
         match &*self.0 {
@@ -191,8 +198,8 @@ impl ServiceManager {
 
     /// Takes a name back that this process has added. Who has the binder keeps it.
     ///
-    /// Fails with [`Error::NoSuchService`] if this process serves no such name. A service manager of the kernel's binder may refuse
-    /// while others use the service.
+    /// Fails with [`Error::NoSuchService`] if this process serves no such name. A service manager of the
+    /// kernel's binder may refuse while others use the service.
     pub fn remove_service(&self, name: &str) -> Result<()> {
         let name = Name::new(name)?;
         match &*self.0 {
@@ -203,11 +210,13 @@ impl ServiceManager {
 
     /// Looks for a service, without waiting for it; `None` if no living process serves it.
     ///
-    /// This process's own services are the binders themselves. The others are proxies; all that one process serves go over one
-    /// session, which is made when it is first needed. A proxy's `link_to_death` tells when that process ends.
+    /// This process's own services are the binders themselves. The others are proxies; all that one process
+    /// serves go over one session, which is made when it is first needed. A proxy's `link_to_death` tells
+    /// when that process ends.
     ///
-    /// Fails if the process lives, but does not let us in or does not answer as it should; within 10 seconds if it does not answer at
-    /// all, being stopped, or within the [timeout](ServiceManagerOptions::timeout) if there is a session already.
+    /// Fails if the process lives, but does not let us in or does not answer as it should; within 10 seconds
+    /// if it does not answer at all, being stopped, or within the [timeout](ServiceManagerOptions::timeout)
+    /// if there is a session already.
     pub fn check_service(&self, name: &str) -> Result<Option<SIBinder>> {
         self.check(Name::new(name)?)
     }
@@ -219,13 +228,14 @@ impl ServiceManager {
         }
     }
 
-    /// Looks for a service, and waits for it up to 5 seconds, as Android's `getService` does. Fails with [`Error::NoSuchService`]
-    /// then.
+    /// Looks for a service, and waits for it up to 5 seconds, as Android's `getService` does. Fails with
+    /// [`Error::NoSuchService`] then.
     pub fn get_service(&self, name: &str) -> Result<SIBinder> {
         self.wait_for_service(name, Some(GET))
     }
 
-    /// Waits until there is a service of that name; `None` waits for ever. Fails with [`Error::NoSuchService`] when the time is over.
+    /// Waits until there is a service of that name; `None` waits for ever. Fails with
+    /// [`Error::NoSuchService`] when the time is over.
     pub fn wait_for_service(&self, name: &str, timeout: Option<Duration>) -> Result<SIBinder> {
         let name = Name::new(name)?;
         let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));

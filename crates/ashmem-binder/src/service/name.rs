@@ -28,7 +28,8 @@ impl<'a> Name<'a> {
         self.0
     }
 
-    /// One plain file name, as long as the service's, and never hidden: what a directory keeps for itself starts with a dot.
+    /// One plain file name, as long as the service's, and never hidden: what a directory keeps for itself
+    /// starts with a dot.
     pub(super) fn to_file(self) -> String {
         let slashes = self.0.replace('/', SLASH.encode_utf8(&mut [0; 4]));
         match slashes.strip_prefix('.') {

@@ -51,26 +51,28 @@ impl Options {
 pub struct ServiceManagerOptions(Options);
 
 impl ServiceManagerOptions {
-    /// Trusts another user as much as oneself: he may call the services that are added, and serve those that are found.
+    /// Trusts another user as much as oneself: he may call the services that are added, and serve those that
+    /// are found.
     ///
-    /// Both ends must do so, and the directory must let him in: whoever owns it gives others read and search permission
-    /// (`chmod 755`), never write permission. Nobody but the owner, and root, can add services.
+    /// Both ends must do so, and the directory must let him in: whoever owns it gives others read and search
+    /// permission (`chmod 755`), never write permission. Nobody but the owner, and root, can add services.
     pub fn allow_uid(mut self, uid: u32) -> ServiceManagerOptions {
         self.0.allowed.insert(uid);
         self
     }
 
-    /// How long a process may leave a call without an answer before it counts as broken; `None` is for ever. One minute
-    /// unless said otherwise.
+    /// How long a process may leave a call without an answer before it counts as broken; `None` is for ever.
+    /// One minute unless said otherwise.
     ///
-    /// **Then the whole connection to that process ends**: all its binders are dead. It must be longer than the slowest call takes.
-    /// Zero means `None`.
+    /// **Then the whole connection to that process ends**: all its binders are dead. It must be longer than
+    /// the slowest call takes. Zero means `None`.
     pub fn timeout(mut self, timeout: Option<Duration>) -> ServiceManagerOptions {
         self.0.timeout = timeout.filter(|timeout| !timeout.is_zero());
         self
     }
 
-    /// How many calls to one process can be under way at a time, from 1 to 8; more wait. Four unless said otherwise.
+    /// How many calls to one process can be under way at a time, from 1 to 8; more wait. Four unless said
+    /// otherwise.
     pub fn outgoing_connections(mut self, connections: u32) -> ServiceManagerOptions {
         self.0.outgoing = connections.clamp(1, super::server::THREADS);
         self

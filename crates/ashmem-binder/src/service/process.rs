@@ -16,9 +16,10 @@ pub(super) type SessionKey = ((u64, u64), ServerFile, Options);
 
 /// The servers and sessions of one process.
 ///
-/// A forked child has none of its parent's threads, so it starts anew, with an object of its own: neither does it wait for locks that
-/// threads of the parent held, nor does it speak on the parent's sockets. No mutex is held during input or output, except
-/// [`directory_lock`](Process::directory_lock) for a few system calls on the directory.
+/// A forked child has none of its parent's threads, so it starts anew, with an object of its own: neither
+/// does it wait for locks that threads of the parent held, nor does it speak on the parent's sockets. No
+/// mutex is held during input or output, except [`directory_lock`](Process::directory_lock) for a few system
+/// calls on the directory.
 #[derive(Default)]
 pub(super) struct Process {
     pub(super) id: u32,
@@ -49,7 +50,8 @@ impl Process {
             match slot.get() {
                 Some(process) if process.id == id => return process,
                 Some(ancestor) => slot = &ancestor.child,
-                // Made outside of the slot, where a fork would find it locked. Another thread may have been faster.
+                // Made outside of the slot, where a fork would find it locked. Another thread may have been
+                // faster.
                 None => drop(slot.set(Box::new(Process { id, ..Process::default() }))),
             }
         }
@@ -83,7 +85,8 @@ impl Process {
         servers.iter().filter(|(key, _)| key.0 == directory).map(|(_, server)| server.clone()).collect()
     }
 
-    /// Keeps a new server unless another thread was faster; what is not kept comes back second, to be dropped.
+    /// Keeps a new server unless another thread was faster; what is not kept comes back second, to be
+    /// dropped.
     pub(super) fn keep_server(&self, key: ServerKey, new: Arc<Server>) -> (Arc<Server>, Option<Arc<Server>>) {
         let mut servers = lock(&self.servers);
         match servers.get(&key) {

@@ -18,8 +18,8 @@ use super::session;
 use super::watch::Watch;
 use crate::{Error, Result};
 
-/// How often a service is looked for again when its process ended, or was replaced, or refused, just then. The pauses
-/// between, a millisecond at first, double.
+/// How often a service is looked for again when its process ended, or was replaced, or refused, just then.
+/// The pauses between, a millisecond at first, double.
 const ATTEMPTS: u32 = 6;
 
 /// One directory of services.
@@ -169,7 +169,8 @@ impl Registry {
         let lives = Servers::lives(servers.as_ref(), process, &server)?;
         let (true, Some(servers)) = (lives, &servers) else {
             directory.clean(process, servers.as_ref(), &file, &server);
-            // Not if it is all the same, or nothing: that it can be read, but not removed, is no reason to wait.
+            // Not if it is all the same, or nothing: that it can be read, but not removed, is no reason to
+            // wait.
             let replaced = directory.entry(&file)?.is_some_and(|entry| entry != Entry::Server(server));
             return Ok(if replaced { Found::Again(None) } else { Found::Nothing });
         };

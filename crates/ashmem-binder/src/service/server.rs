@@ -54,8 +54,8 @@ impl Services {
     }
 }
 
-/// What clients ask for services by name. It speaks as rsbinder's own directory does, so [`RpcSession::get_service`] finds them; but
-/// services can be removed from it.
+/// What clients ask for services by name. It speaks as rsbinder's own directory does, so
+/// [`RpcSession::get_service`] finds them; but services can be removed from it.
 ///
 /// [`RpcSession::get_service`]: rsbinder::rpc::RpcSession::get_service
 struct ServiceDirectory(Arc<Services>);
@@ -94,7 +94,8 @@ impl Remotable for ServiceDirectory {
     }
 }
 
-/// A socket of this process, its files in the directory, and a thread that accepts connections as long as this lives.
+/// A socket of this process, its files in the directory, and a thread that accepts connections as long as
+/// this lives.
 pub(super) struct Server {
     pub(super) file: ServerFile,
     pub(super) services: Arc<Services>,
@@ -193,8 +194,9 @@ fn rpc_server(
     options: &Options,
     services: Arc<Services>,
 ) -> Result<Arc<RpcServer>> {
-    // It wants a listener of its own, which nobody is to reach: it looks at that one 200 times a second if it is run, and has no say in
-    // who is let in before a thread is started for him. So it gets a socket whose name is gone, and connections from ours.
+    // It wants a listener of its own, which nobody is to reach: it looks at that one 200 times a second if it
+    // is run, and has no say in who is let in before a thread is started for him. So it gets a socket whose
+    // name is gone, and connections from ours.
     let unused = file.unused();
     let rpc = servers
         .with_path(&unused, |path| RpcServer::setup_unix_server(path))

@@ -7,14 +7,16 @@ const ALIVE: &str = ".alive";
 /// See [`super::server::Server`]: bound and removed at once.
 const UNUSED: &str = ".unused";
 
-/// `PID-RANDOM`: one process, in one directory. Two of the same process differ, and so do two processes with the same id.
+/// `PID-RANDOM`: one process, in one directory. Two of the same process differ, and so do two processes with
+/// the same id.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct ServerFile(String);
 
 impl ServerFile {
     /// A new one, of this process.
     pub(super) fn new() -> ServerFile {
-        // Seeded by the kernel, once a thread, and counted up. A forked thread counts on from the same, but has another id.
+        // Seeded by the kernel, once a thread, and counted up. A forked thread counts on from the same, but
+        // has another id.
         let random = RandomState::new().build_hasher().finish();
         ServerFile(format!("{}-{random:016x}", std::process::id()))
     }

@@ -9,7 +9,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use rustix::io::Errno;
 
-/// How long at most, whatever is heard: a process may have been replaced behind the same name, or the directory.
+/// How long at most, whatever is heard: a process may have been replaced behind the same name, or the
+/// directory.
 const LONGEST: Duration = Duration::from_secs(1);
 /// The same where nothing can be heard, as a user can have only so many inotify instances.
 const BLIND: Duration = Duration::from_millis(50);

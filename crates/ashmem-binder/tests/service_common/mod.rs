@@ -1,7 +1,7 @@
 //! What the tests of services share: a binder, calls to it, and processes that serve it.
 //!
-//! The other processes are the test binary again, running its ignored test `worker`, which calls [`work`]. They say what they have to say
-//! in lines that start with `@`, and end when their standard input does.
+//! The other processes are the test binary again, running its ignored test `worker`, which calls [`work`].
+//! They say what they have to say in lines that start with `@`, and end when their standard input does.
 #![allow(dead_code, reason = "not each test needs everything")]
 
 use std::io::{BufRead, BufReader, Write};
