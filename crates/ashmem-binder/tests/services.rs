@@ -113,6 +113,25 @@ fn a_name_is_taken_as_long_as_its_process_lives() {
 }
 
 #[test]
+fn a_stopped_server_is_not_waited_for_longer_than_said() {
+    let place = Place::new();
+    let worker = Worker::serve(&place.address, "a");
+    let timeout = Some(Duration::from_secs(3));
+    let services = ServiceManager::options().timeout(timeout).open_at(&place.address).expect("an address");
+    for known in [false, true] {
+        if known {
+            assert_eq!(who(&services.get_service("a").expect("found")), Ok(worker.id()));
+        }
+        worker.signal(Signal::STOP);
+        let answer = services.check_service("a");
+        let Err(Error::Binder { status: StatusCode::TimedOut, .. }) = answer else { panic!("{answer:?}") };
+        assert_eq!(services.list_services().expect("listed"), ["a"]);
+        worker.signal(Signal::CONT);
+    }
+    assert_eq!(who(&place.manager().get_service("a").expect("found")), Ok(worker.id()));
+}
+
+#[test]
 fn what_dead_processes_leave_is_removed() {
     let place = Place::new();
     let services = place.manager();
