@@ -98,6 +98,37 @@ fn only_what_is_gone_is_built_again() {
 }
 
 #[test]
+fn a_part_is_built_for_somebody_who_leases_it() {
+    let page = page_size();
+    let size = 95 * page - 7;
+    let numbered = options().parts(10 * page).create("parts", size, numbers).unwrap();
+    assert_eq!(numbered.build(..).unwrap(), size);
+    let region = numbered.region();
+    assert!(region.purge().unwrap() > 0, "nobody has it");
+
+    let reader = Region::from_fd(region.share_read_only().unwrap()).unwrap();
+    let mapping = reader.map_read_only().unwrap();
+    let gone = reader.lease(20 * page..30 * page).unwrap();
+    assert!(gone.contents().is_purged());
+    assert_eq!(numbered.build(25 * page + 3..25 * page + 4).unwrap(), 10 * page);
+    assert_eq!(numbered.build(20 * page..30 * page).unwrap(), 0);
+    assert_eq!(region.purge().unwrap(), 0, "the lease keeps what was built while it lived");
+    let there = reader.lease(20 * page..30 * page).unwrap();
+    drop(gone);
+    assert!(!there.contents().is_purged());
+    assert!((20..30).all(|at| mapping.load_u64(at * page).unwrap() == at + 1));
+    assert!(reader.lease(30 * page..40 * page).unwrap().contents().is_purged());
+    assert_eq!(numbered.build(size - 1..).unwrap(), 5 * page - 7);
+
+    for outside in [size..size, size..size + 1, 5..5, 7..3, 0..size + 1, 0..u64::MAX] {
+        assert!(matches!(numbered.build(outside), Err(BuildError::Region(_))));
+    }
+    let small = options().create("small", 100, |all: &View<'_>| all.fill(0, 100, 7)).unwrap();
+    assert_eq!(small.build(50..60).unwrap(), 100);
+    assert_eq!(small.region().purge().unwrap(), 0, "too small to be purged");
+}
+
+#[test]
 fn a_builder_that_fails_or_panics_leaves_nothing() {
     let mode = Arc::new(AtomicU64::new(1));
     let how = mode.clone();

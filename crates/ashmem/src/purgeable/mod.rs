@@ -4,7 +4,7 @@ mod build;
 mod options;
 
 use std::fmt;
-use std::ops::Deref;
+use std::ops::{Deref, Range, RangeBounds};
 use std::time::Duration;
 
 pub use build::BuildError;
@@ -15,7 +15,7 @@ use crate::control::Control;
 use crate::mapping::View;
 use crate::region::{BUILDING, Hold};
 use crate::state;
-use crate::{Error, Mapping, PageRange, Region, Result};
+use crate::{Error, Mapping, PageRange, Region, Result, page};
 
 /// Regions smaller than this are never purged: it would not pay.
 pub(crate) const WORTH_PURGING: u64 = 8 * 1024;
@@ -106,7 +106,7 @@ impl<E> Purgeable<E> {
         // Ends when the rest fails.
         let mut guard = PurgeableGuard { hold: Some(hold), mapping, built_bytes: 0 };
         if control.area().load().may_have_purged() {
-            guard.built_bytes = self.build(control, mapping)?;
+            guard.built_bytes = self.build_pages(control, mapping, 0..control.layout().pages())?;
         }
         // In one word for all pages, which the next `get` finds at once.
         if self.is_kept() {
@@ -117,11 +117,46 @@ impl<E> Purgeable<E> {
         Ok(guard)
     }
 
-    /// Builds what is purged, once nobody else does. The pages are held.
-    fn build(&self, control: &Control, mapping: &Mapping) -> Result<u64, BuildError<E>> {
+    /// Builds what is gone of the parts that `range` touches, for others who hold a [lease](Region::lease) on them, and says how many
+    /// bytes that were. Bytes of the range count from the start of the contents.
+    ///
+    /// Who reads a part after the other asks for no more than that, so that what was built for him is not taken before he is there.
+    ///
+    /// # Errors
+    /// As [`get`](Purgeable::get); [`Error::RangeEmpty`] and [`Error::RangeOutOfBounds`].
+    pub fn build(&self, range: impl RangeBounds<u64>) -> Result<u64, BuildError<E>> {
+        let size = self.size();
+        let (start, end) = page::bytes(&range, size)?;
+        if end > size {
+            return Err(Error::RangeOutOfBounds { start, end, size }.into());
+        }
+        if start >= end {
+            return Err(Error::RangeEmpty { start, end }.into());
+        }
+        if self.is_kept() {
+            return Ok(self.get()?.built_bytes());
+        }
+        let start = start / self.part * self.part;
+        let range = PageRange::new(start..end.next_multiple_of(self.part).min(size), size)?;
+        let pages = range.first()..range.end();
+        let inner = &self.region.inner;
+        let control = inner.need_control("pin")?;
+        let mapping = inner.own_mapping(&self.region)?;
+        let hold = inner.hold(Some(control), range)?.for_use();
+        // Ends the hold.
+        let _guard = PurgeableGuard { hold: Some(hold), mapping, built_bytes: 0 };
+        self.build_pages(control, mapping, pages)
+    }
+
+    /// Builds what is purged among the pages, once nobody else does. They are held.
+    fn build_pages(
+        &self,
+        control: &Control,
+        mapping: &Mapping,
+        pages: Range<u64>,
+    ) -> Result<u64, BuildError<E>> {
         let inner = &self.region.inner;
         let _claim = inner.claim(BUILDING, self.patience)?;
-        let pages = 0..control.layout().pages();
         let mut build = |part: &View<'_>| (self.builder)(part).map_err(BuildError::Builder);
         build_purged(inner, control, mapping, pages, self.part, &mut build)
     }
