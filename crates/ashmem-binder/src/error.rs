@@ -63,6 +63,12 @@ pub enum Error {
         /// Size of the heap in bytes.
         heap_size: u64,
     },
+    /// Contents of the heap were purged, and its server cannot build them again.
+    #[error("purged contents of the heap cannot be built again: {reason}")]
+    NotRebuilt {
+        /// Why not, as the server says, or that it has no builder.
+        reason: String,
+    },
     /// The heap was made without a mapping in this process (`DONT_MAP_LOCALLY`).
     #[error("the heap is not mapped in this process")]
     NotMapped,
@@ -158,6 +164,7 @@ impl Error {
             }
             Error::WrongInterface { .. } => StatusCode::BadType,
             Error::NotMapped => StatusCode::InvalidOperation,
+            Error::NotRebuilt { .. } => StatusCode::NotEnoughData,
             Error::HeapFull { .. } => StatusCode::NoMemory,
             Error::NameTaken { .. } => StatusCode::AlreadyExists,
             Error::NoSuchService { .. } => StatusCode::NameNotFound,

@@ -1,5 +1,6 @@
 //! Android's Binder memory on any Linux: regions that cross processes as `IMemoryHeap` and `IMemory`, and services to hand them out.
 
+mod about;
 mod dealer;
 mod error;
 mod heap;
@@ -8,6 +9,7 @@ mod parcel;
 mod request;
 mod service;
 
+pub use self::about::{interface_of, process_of};
 pub use self::dealer::{DealerUsage, MemoryDealer};
 pub use self::error::{Error, Result};
 pub use self::heap::{BpMemoryHeap, Heap, HeapFlags, MemoryHeapBase};

@@ -4,6 +4,7 @@ mod base;
 mod flags;
 mod known;
 mod proxy;
+mod rebuild;
 mod received;
 
 use std::fmt;
