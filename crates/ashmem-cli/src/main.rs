@@ -1,6 +1,15 @@
-//! The `ashmem` command: shared, purgeable memory on a stock Linux kernel, shown at work.
+//! The `ashmem` command: shared, purgeable memory on a stock Linux kernel, for the shell and shown at work.
 
+mod cat;
 mod demo;
+mod error;
+mod memory;
+mod progress;
+mod served;
+mod services;
+mod share;
+mod signals;
+mod text;
 
 use std::error::Error;
 use std::io::{self, Write};
@@ -23,6 +32,9 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    Share(share::Arguments),
+    Cat(cat::Arguments),
+    Services(services::Arguments),
     Demo(demo::Arguments),
     /// The other process of `ashmem demo`.
     #[command(hide = true, name = demo::VIEWER_COMMAND)]
@@ -30,19 +42,27 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let result = match Arguments::parse().command {
-        Command::Demo(arguments) => demo::run(&arguments),
-        Command::Viewer => demo::run_viewer().map(|()| true),
-    };
-    match result {
+    match run(&Arguments::parse().command) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(EXIT_CHECK_FAILED),
         Err(error) => {
             // Where nobody reads the message, the exit code still tells.
-            let _ = writeln!(io::stderr(), "ashmem: {}", with_causes(&error));
+            let _ = writeln!(io::stderr(), "ashmem: {}", with_causes(&*error));
             ExitCode::from(EXIT_TROUBLE)
         }
     }
+}
+
+/// Whether everything held that was to be checked.
+fn run(command: &Command) -> Result<bool, Box<dyn Error>> {
+    match command {
+        Command::Share(arguments) => share::run(arguments)?,
+        Command::Cat(arguments) => cat::run(arguments)?,
+        Command::Services(arguments) => services::run(arguments)?,
+        Command::Demo(arguments) => return Ok(demo::run(arguments)?),
+        Command::Viewer => demo::run_viewer()?,
+    }
+    Ok(true)
 }
 
 /// An error and its causes in one line. A cause that its effect quotes already is not said twice.
@@ -56,12 +76,7 @@ fn with_causes(error: &dyn Error) -> String {
         }
         cause = error.source();
     }
-    printable(&line)
-}
-
-/// A text of one line that does nothing to a terminal, whatever a file is called.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+    text::printable(&line)
 }
 
 #[cfg(test)]
@@ -81,6 +96,5 @@ mod tests {
         let system = ashmem::Error::System { operation: "map region", source: cause };
         let line = with_causes(&demo::Error::Region(system));
         assert_eq!(line.matches("Cannot allocate memory").count(), 1, "{line}");
-        assert_eq!(printable("a\nb\x1b[K"), "a\u{fffd}b\u{fffd}[K");
     }
 }

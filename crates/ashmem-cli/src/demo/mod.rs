@@ -25,6 +25,7 @@ use self::digest::WINDOW;
 use self::peer::Peer;
 use self::report::Report;
 use self::source::Sources;
+use crate::memory::memory_of_system;
 
 /// The subcommand of the viewer process.
 pub const VIEWER_COMMAND: &str = "demo-viewer";
@@ -146,7 +147,7 @@ fn demonstrate(sources: &Sources, progress: &Progress) -> Result<Report, Error> 
 }
 
 fn require_memory(bytes: u64) -> Result<(), Error> {
-    match reclaim::memory_of_system("MemAvailable") {
+    match memory_of_system("MemAvailable") {
         Some(available) if available < bytes => {
             Err(Error::TooLarge { needed: bytes >> 20, available: available >> 20 })
         }

@@ -1,7 +1,6 @@
 //! The second half of the story: everything is unpinned, a budget makes the reclaimer take the oldest half, and what it took is
 //! rebuilt.
 
-use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -15,6 +14,7 @@ use super::share::Shared;
 use super::source::Sources;
 use super::viewer::digest_mapping;
 use super::{Error, Progress};
+use crate::memory::memory_of_system;
 
 /// How long the reclaimer may take. It looks every 50 ms.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -217,17 +217,6 @@ fn rebuild(sources: &Sources, one: &Shared, window: &mut [u8]) -> Result<Rebuilt
     Ok(rebuilt)
 }
 
-/// A line of `/proc/meminfo`, in bytes.
-pub fn memory_of_system(name: &str) -> Option<u64> {
-    line_of(&fs::read_to_string("/proc/meminfo").ok()?, name)
-}
-
-fn line_of(text: &str, name: &str) -> Option<u64> {
-    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
-    let kibibytes: u64 = value.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    kibibytes.checked_mul(1024)
-}
-
 #[cfg(test)]
 pub mod tests {
     use std::io::Write;
@@ -257,15 +246,6 @@ pub mod tests {
             system_shared_before: None,
             system_shared_after: None,
         }
-    }
-
-    #[test]
-    fn lines_of_the_kernel_are_understood() {
-        let text = "MemTotal:   24 kB\nShmemHugePages:  1 kB\nShmem:     8 kB\nBroken: 1\n";
-        assert_eq!(line_of(text, "Shmem"), Some(8192));
-        assert_eq!(line_of(text, "MemTotal"), Some(24 * 1024));
-        assert_eq!(line_of(text, "Broken"), None);
-        assert_eq!(line_of(text, "Absent"), None);
     }
 
     #[test]

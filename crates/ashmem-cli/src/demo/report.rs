@@ -10,6 +10,7 @@ use super::reclaim::Reclaimed;
 use super::share::{Shared, Times};
 use super::source::Sources;
 use super::table;
+use crate::text::size;
 
 /// All of it. The names are those of the JSON document; sizes are in bytes and times in seconds.
 #[derive(Debug, Serialize)]
@@ -278,9 +279,8 @@ fn checks(sources: &Sources, shared: &[Shared], reclaimed: &Reclaimed) -> Vec<Ch
             name: "budget_held",
             statement: "the reclaimer brought unpinned memory down to the budget".to_owned(),
             held: enough,
-            found: (!enough).then(|| {
-                format!("{} were to be freed, {} were", table::size(excess), table::size(reclaimed.freed()))
-            }),
+            found: (!enough)
+                .then(|| format!("{} were to be freed, {} were", size(excess), size(reclaimed.freed()))),
         },
         Check {
             name: "oldest_went_first",

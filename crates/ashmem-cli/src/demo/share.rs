@@ -6,12 +6,13 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
-use ashmem::{Mapping, NAME_MAX, Reclaimer, Region};
+use ashmem::{Mapping, Reclaimer, Region};
 
 use super::digest::DigestKind;
 use super::peer::Peer;
 use super::source::{Fingerprint, Piece, Sources};
 use super::{Error, Progress};
+use crate::text::label;
 
 /// A region with a piece of a file, which the viewer has mapped, too.
 pub struct Shared {
@@ -133,12 +134,6 @@ fn pass(region: &Region, number: usize, peer: &mut Peer) -> Result<bool, Error> 
     }
 }
 
-/// The beginning of a name, as much of it as the kernel takes.
-fn label(name: &str) -> &str {
-    let end = (0..=NAME_MAX.min(name.len())).rev().find(|&end| name.is_char_boundary(end));
-    &name[..end.unwrap_or(0)]
-}
-
 #[cfg(test)]
 pub mod tests {
     use super::*;
@@ -164,12 +159,5 @@ pub mod tests {
             }
         };
         pieces.into_iter().map(share).collect()
-    }
-
-    #[test]
-    fn labels_fit_a_memfd() {
-        assert_eq!(label("short"), "short");
-        let long = "ä".repeat(200);
-        assert_eq!(label(&long).len(), 248);
     }
 }

@@ -134,7 +134,7 @@ impl Sources {
 
 /// The last component of a path, for people.
 fn file_name(path: &Path) -> String {
-    crate::printable(&path.file_name().unwrap_or(path.as_os_str()).to_string_lossy())
+    crate::text::printable(&path.file_name().unwrap_or(path.as_os_str()).to_string_lossy())
 }
 
 fn explain(error: io::Error) -> io::Error {

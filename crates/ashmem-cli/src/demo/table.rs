@@ -2,9 +2,8 @@
 
 use std::fmt::{self, Write};
 
-use comfy_table::{CellAlignment, Table, TableComponent, presets};
-
 use super::report::{Report, Speed};
+use crate::text::{new_table, scaled, size};
 
 /// The longest name of a region that a table shows in full.
 const NAME_WIDTH: usize = 16;
@@ -38,13 +37,13 @@ fn introduction(report: &Report, text: &mut String) -> fmt::Result {
         writeln!(
             text,
             "  {} ({}, {})",
-            crate::printable(&file.path),
+            crate::text::printable(&file.path),
             size(file.size),
             count(file.regions, "region")
         )?;
     }
     for path in &report.skipped_files {
-        writeln!(text, "  {} (empty: skipped)", crate::printable(path))?;
+        writeln!(text, "  {} (empty: skipped)", crate::text::printable(path))?;
     }
     Ok(())
 }
@@ -181,21 +180,6 @@ fn heading(text: &mut String, heading: &str) -> fmt::Result {
     writeln!(text, "\n{heading}")
 }
 
-fn new_table(header: &[&str], right_aligned: &[usize]) -> Table {
-    let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_header(header);
-    table.remove_style(TableComponent::HorizontalLines).remove_style(TableComponent::MiddleIntersections);
-    for (index, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((0, if index + 1 < header.len() { 2 } else { 0 }));
-    }
-    for &column in right_aligned {
-        if let Some(column) = table.column_mut(column) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    table
-}
-
 fn count(number: usize, what: &str) -> String {
     if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
@@ -211,11 +195,6 @@ fn shorten(name: &str) -> String {
     name.chars().take(start).chain(['…']).chain(name.chars().skip(count - end)).collect()
 }
 
-/// A number of bytes, with three or four digits.
-pub fn size(bytes: u64) -> String {
-    scaled(bytes as f64, 1024.0, &["B", "KiB", "MiB", "GiB", "TiB"])
-}
-
 fn speed(speed: &Speed) -> String {
     format!("{}/s", size(speed.bytes_per_second as u64))
 }
@@ -227,33 +206,12 @@ fn time(seconds: f64) -> String {
     scaled(seconds * 1e9, 1000.0, &["ns", "µs", "ms", "s"])
 }
 
-/// `value` in the first unit in which it has at most four digits.
-fn scaled(mut value: f64, step: f64, units: &[&str]) -> String {
-    let mut unit = 0;
-    while value >= step - 0.5 && unit + 1 < units.len() {
-        value /= step;
-        unit += 1;
-    }
-    let digits = if unit == 0 || value >= 99.95 { 0 } else { 1 };
-    format!("{value:.digits$} {}", units[unit])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn sizes_and_times_are_short() {
-        for (bytes, text) in [
-            (0, "0 B"),
-            (1023, "1023 B"),
-            (1024, "1.0 KiB"),
-            ((1 << 20) - 1, "1.0 MiB"),
-            (150 << 20, "150 MiB"),
-            (u64::MAX, "16777216 TiB"),
-        ] {
-            assert_eq!(size(bytes), text);
-        }
+    fn times_are_short() {
         for (seconds, text) in [
             (0.0, "0 ns"),
             (123e-9, "123 ns"),

@@ -1,0 +1,89 @@
+//! `ashmem cat`: the bytes of a heap, or of a window of one, to standard output.
+
+mod output;
+
+use std::io::{self, IsTerminal};
+use std::ops::Range;
+use std::os::fd::AsFd;
+
+use ashmem::{Lease, page_size};
+
+use self::output::Output;
+use crate::error::Error;
+use crate::progress::Progress;
+use crate::served::{self, Served, of_service};
+use crate::share::PART;
+
+/// How often contents are built for one reader before he gives up. What he leases is not taken from him, so once is enough,
+/// unless somebody takes pages by force.
+const ATTEMPTS: usize = 3;
+
+/// Write a shared heap to standard output
+///
+/// Contents that were purged meanwhile are built again by the process that serves them.
+///
+/// Exit status: 0 when all was written, or nobody reads any more; 2 when it could not be.
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Arguments {
+    /// The name of a heap, or of a window of one
+    #[arg(value_name = "NAME")]
+    name: String,
+    #[command(flatten)]
+    place: served::Place,
+}
+
+/// Writes it.
+pub fn run(arguments: &Arguments) -> Result<(), Error> {
+    let name = arguments.name.as_str();
+    let services = arguments.place.services()?;
+    let binder = services
+        .check_service(name)?
+        .ok_or_else(|| ashmem_binder::Error::NoSuchService { name: name.to_owned() })?;
+    let served = Served::from_binder(name, &binder)?;
+    match write(name, &served) {
+        // Who read has seen enough.
+        Err(Error::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result,
+    }
+}
+
+fn write(name: &str, served: &Served) -> Result<(), Error> {
+    let heap = served.heap().map_err(of_service(name))?;
+    let bytes = served.bytes().map_err(of_service(name))?;
+    let bytes = heap.offset() + bytes.start..heap.offset() + bytes.end;
+    let size = bytes.end - bytes.start;
+    let mut output = Output::new(heap.region(), size)?;
+    let mut progress = Progress::new("writing", Some(size), !io::stdout().is_terminal());
+    let mut start = bytes.start;
+    while start < bytes.end {
+        // Whole parts, for those are built together.
+        let end = (start / PART + 1).saturating_mul(PART).min(bytes.end);
+        let _lease = lease(name, served, start..end)?;
+        output.write(heap.region().as_fd(), start..end)?;
+        progress.add(end - start);
+        start = end;
+    }
+    Ok(())
+}
+
+/// Keeps the pages of a range of the region, and sees to it that their contents are there.
+fn lease<'a>(name: &str, served: &'a Served, bytes: Range<u64>) -> Result<Lease<'a>, Error> {
+    let heap = served.heap().map_err(of_service(name))?;
+    let region = heap.region();
+    let start = bytes.start / page_size() * page_size();
+    let end = bytes.end.next_multiple_of(page_size()).min(region.size());
+    let mut lease = region.lease(start..end)?;
+    for _ in 0..ATTEMPTS {
+        if !lease.contents().is_purged() {
+            return Ok(lease);
+        }
+        // Of the heap, which may be less than the pages of the region.
+        let heap_end = heap.offset() + heap.size();
+        let asked = start.max(heap.offset()) - heap.offset()..end.min(heap_end) - heap.offset();
+        served.rebuild(asked).map_err(of_service(name))?;
+        // The old lease keeps what was built until this one does.
+        lease = region.lease(start..end)?;
+    }
+    if lease.contents().is_purged() { Err(Error::StaysPurged { name: name.to_owned() }) } else { Ok(lease) }
+}
