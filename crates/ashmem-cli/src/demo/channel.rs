@@ -1,19 +1,14 @@
-//! Messages and descriptors between the two processes, over a Unix stream socket.
+//! Messages between the two processes, over a Unix stream socket: what is asked and answered, and the bytes that go through a socket
+//! for comparison. The regions themselves go through Binder.
 //!
-//! A message is a length (`u32`, little-endian) and that many bytes of JSON. At most one descriptor comes with it, attached to
-//! the first byte (`SCM_RIGHTS`, `unix(7)`). After a message that announces them, raw bytes may follow.
+//! A message is a length (`u32`, little-endian) and that many bytes of JSON. After a message that announces them, raw bytes may
+//! follow.
 
-use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
-use std::mem::MaybeUninit;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, recvmsg, sendmsg,
-};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -61,12 +56,6 @@ impl From<io::Error> for ChannelError {
     }
 }
 
-impl From<Errno> for ChannelError {
-    fn from(errno: Errno) -> ChannelError {
-        io::Error::from(errno).into()
-    }
-}
-
 /// One end of the connection.
 pub struct Channel {
     stream: UnixStream,
@@ -84,50 +73,26 @@ impl Channel {
         Ok(self.stream.set_read_timeout(patience)?)
     }
 
-    /// Sends a message, with a descriptor if there is one to hand over.
-    pub fn send(
-        &self,
-        message: &impl Serialize,
-        descriptor: Option<BorrowedFd<'_>>,
-    ) -> Result<(), ChannelError> {
+    /// Sends a message.
+    pub fn send(&self, message: &impl Serialize) -> Result<(), ChannelError> {
         let body = serde_json::to_vec(message)?;
         let len = u32::try_from(body.len()).map_err(|_| ChannelError::TooLong(body.len()))?;
         let mut frame = len.to_le_bytes().to_vec();
         frame.extend_from_slice(&body);
-
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut ancillary = SendAncillaryBuffer::new(&mut space);
-        let descriptors: Vec<_> = descriptor.into_iter().collect();
-        if !descriptors.is_empty() {
-            // There is room for one.
-            ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
-        }
-        let sent =
-            retry(|| sendmsg(&self.stream, &[IoSlice::new(&frame)], &mut ancillary, SendFlags::NOSIGNAL))?;
-        (&self.stream).write_all(&frame[sent..])?;
-        Ok(())
+        self.send_bytes(&frame)
     }
 
-    /// The next message and what came with it; `None` when the other end closed the connection between two messages.
-    pub fn receive<T: DeserializeOwned>(&self) -> Result<Option<(T, Option<OwnedFd>)>, ChannelError> {
+    /// The next message; `None` when the other end closed the connection between two messages.
+    pub fn receive<T: DeserializeOwned>(&self) -> Result<Option<T>, ChannelError> {
         let mut header = [0; 4];
-        let mut descriptor = None;
         let mut read = 0;
         while read < header.len() {
-            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-            let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-            let mut target = [IoSliceMut::new(&mut header[read..])];
-            let received =
-                retry(|| recvmsg(&self.stream, &mut target, &mut ancillary, RecvFlags::CMSG_CLOEXEC))?;
-            for message in ancillary.drain() {
-                if let RecvAncillaryMessage::ScmRights(descriptors) = message {
-                    descriptor = descriptors.last().or(descriptor);
-                }
-            }
-            match received.bytes {
-                0 if read == 0 => return Ok(None),
-                0 => return Err(ChannelError::Closed),
-                bytes => read += bytes,
+            match (&self.stream).read(&mut header[read..]) {
+                Ok(0) if read == 0 => return Ok(None),
+                Ok(0) => return Err(ChannelError::Closed),
+                Ok(bytes) => read += bytes,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
             }
         }
         let len = usize::try_from(u32::from_le_bytes(header)).unwrap_or(usize::MAX);
@@ -135,8 +100,8 @@ impl Channel {
             return Err(ChannelError::TooLong(len));
         }
         let mut body = vec![0; len];
-        (&self.stream).read_exact(&mut body)?;
-        Ok(Some((serde_json::from_slice(&body)?, descriptor)))
+        self.receive_bytes(&mut body)?;
+        Ok(Some(serde_json::from_slice(&body)?))
     }
 
     /// Sends raw bytes.
@@ -150,21 +115,10 @@ impl Channel {
     }
 }
 
-/// Calls again what a signal interrupted.
-fn retry<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
-    loop {
-        match call() {
-            Err(Errno::INTR) => {}
-            result => return result,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs::File;
-    use std::os::fd::AsFd;
-    use std::os::unix::fs::MetadataExt;
+    use std::os::fd::OwnedFd;
 
     use super::*;
 
@@ -174,29 +128,21 @@ mod tests {
     }
 
     #[test]
-    fn messages_descriptors_and_bytes_keep_their_order() {
+    fn messages_and_bytes_keep_their_order() {
         let (one, other) = pair();
-        let file = tempfile::tempfile().unwrap();
-        one.send(&"first", None).unwrap();
-        one.send(&"second", Some(file.as_fd())).unwrap();
+        one.send(&"first").unwrap();
         one.send_bytes(b"raw").unwrap();
-        one.send(&"third", None).unwrap();
+        one.send(&"second").unwrap();
 
-        let (text, descriptor) = other.receive::<String>().unwrap().unwrap();
-        assert!(text == "first" && descriptor.is_none());
-        let (text, descriptor) = other.receive::<String>().unwrap().unwrap();
-        let received = File::from(descriptor.unwrap());
-        assert_eq!(text, "second");
-        assert_eq!(received.metadata().unwrap().ino(), file.metadata().unwrap().ino());
+        assert_eq!(other.receive::<String>().unwrap().unwrap(), "first");
         let mut raw = [0; 3];
         other.receive_bytes(&mut raw).unwrap();
         assert_eq!(&raw, b"raw");
-        let (text, descriptor) = other.receive::<String>().unwrap().unwrap();
-        assert!(text == "third" && descriptor.is_none());
+        assert_eq!(other.receive::<String>().unwrap().unwrap(), "second");
 
         drop(one);
         assert!(other.receive::<String>().unwrap().is_none());
-        assert!(matches!(other.send(&"late", None), Err(ChannelError::Closed)));
+        assert!(matches!(other.send(&"late"), Err(ChannelError::Closed)));
     }
 
     #[test]
@@ -206,7 +152,7 @@ mod tests {
         assert!(matches!(other.receive::<String>(), Err(ChannelError::TooLong(_))));
         one.send_bytes(&[3, 0, 0, 0, b'{', b'{', b'{']).unwrap();
         assert!(matches!(other.receive::<String>(), Err(ChannelError::Nonsense(_))));
-        one.send(&7, None).unwrap();
+        one.send(&7).unwrap();
         assert!(matches!(other.receive::<String>(), Err(ChannelError::Nonsense(_))));
     }
 

@@ -1,7 +1,7 @@
 //! `ashmem demo`: an owner and a viewer, in two processes, go through what ashmem is for.
 //!
 //! [`share`] is the first half of the story, [`reclaim`] the second; [`report`] tells both. The other process is in
-//! [`viewer`]; [`peer`] is how the owner talks to it, over a [`channel`].
+//! [`viewer`]; [`peer`] is how the owner shares heaps with it, and talks to it over a [`channel`].
 
 mod channel;
 mod digest;
@@ -32,8 +32,8 @@ pub const VIEWER_COMMAND: &str = "demo-viewer";
 
 /// Show shared, purgeable memory at work, in two processes
 ///
-/// An owner shares each file as a region and passes the descriptor; a viewer in
-/// another process maps it and answers its SHA-256, in place. The same bytes go
+/// An owner shares each file as a heap over Binder; a viewer in another process
+/// finds it by name, maps it and answers its SHA-256, in place. The same bytes go
 /// through a Unix stream socket for comparison. Then the owner unpins the regions
 /// in order, and a budget of half the bytes makes the reclaimer take the oldest.
 /// The owner pins them all again, rebuilds from the files what was taken, and the
@@ -81,6 +81,12 @@ pub enum Error {
     /// The library said no.
     #[error(transparent)]
     Region(#[from] ashmem::Error),
+    /// Binder said no.
+    #[error(transparent)]
+    Binder(#[from] ashmem_binder::Error),
+    /// There is no place for the services.
+    #[error("make a temporary directory")]
+    Directory(#[source] io::Error),
     /// A file's bytes could not be copied into a region.
     #[error("copy a file into its region")]
     Fill(#[source] io::Error),

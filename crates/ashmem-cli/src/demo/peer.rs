@@ -1,14 +1,18 @@
 //! The viewer as its owner sees it: a child process that answers requests.
 
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use ashmem_binder::rsbinder::{Endpoint, SIBinder, Uri};
+use ashmem_binder::{HeapFlags, MemoryHeapBase, ServiceManager};
+use tempfile::TempDir;
+
 use super::channel::{Channel, ChannelError};
 use super::digest::DigestKind;
-use super::viewer::{Reply, Request};
+use super::viewer::{OWNER, Reply, Request, service_of};
 use super::{Error, VIEWER_COMMAND};
 
 /// How long the viewer may think, whatever the size.
@@ -20,11 +24,32 @@ const BYTES_PER_SECOND: u64 = 1 << 20;
 pub struct Peer {
     channel: Channel,
     child: Child,
+    services: Services,
+}
+
+/// Where the viewer finds what is shared with it, and nobody else does.
+struct Services {
+    manager: ServiceManager,
+    _directory: TempDir,
+}
+
+impl Services {
+    fn new() -> Result<Services, Error> {
+        let directory =
+            tempfile::Builder::new().prefix("ashmem-demo-").tempdir().map_err(Error::Directory)?;
+        // Its path may be any bytes, and an address has `%` for those.
+        let path = directory.path().join("services");
+        let address = Uri::new(Endpoint::unix(path)).to_string();
+        Ok(Services { manager: ServiceManager::at(&address)?, _directory: directory })
+    }
 }
 
 impl Peer {
-    /// Starts a viewer, and waits until it is there.
+    /// Starts a viewer, and waits until it is there and has met this process.
     pub fn spawn() -> Result<Peer, Error> {
+        let services = Services::new()?;
+        let hello = MemoryHeapBase::create(OWNER, 1, HeapFlags::empty())?;
+        services.manager.add_service(OWNER, &hello.binder())?;
         let (ours, theirs) = UnixStream::pair().map_err(ChannelError::from).map_err(Error::Channel)?;
         let channel = Channel::new(ours).map_err(Error::Channel)?;
         let child = Command::new(own_executable())
@@ -33,10 +58,12 @@ impl Peer {
             .stdout(Stdio::null())
             .spawn()
             .map_err(Error::Spawn)?;
-        let mut peer = Peer { channel, child };
-        // An answer shows that it is running, so that its start is in nobody's time.
-        peer.digest_stream(DigestKind::WordSum, 0, |_| Ok(()))?;
-        Ok(peer)
+        let mut peer = Peer { channel, child, services };
+        // So that its start, and how it gets to know this process, are in nobody's time.
+        match peer.ask(&Request::Meet { address: peer.services.manager.address() }, 0)? {
+            Reply::Met => Ok(peer),
+            other => Err(unexpected(other)),
+        }
     }
 
     /// The viewer's process number.
@@ -44,11 +71,10 @@ impl Peer {
         self.child.id()
     }
 
-    /// Has the viewer map a region.
-    pub fn map(&mut self, region: usize, size: u64, descriptor: BorrowedFd<'_>) -> Result<(), Error> {
-        let sent = self.channel.send(&Request::Map { region, size }, Some(descriptor));
-        self.check(sent)?;
-        match self.reply(size)? {
+    /// Serves a heap, and has the viewer find and map it.
+    pub fn map(&mut self, region: usize, size: u64, heap: &SIBinder) -> Result<(), Error> {
+        self.services.manager.add_service(&service_of(region), heap)?;
+        match self.ask(&Request::Map { region, size }, size)? {
             Reply::Mapped => Ok(()),
             other => Err(unexpected(other)),
         }
@@ -56,9 +82,7 @@ impl Peer {
 
     /// Has the viewer digest a region in place.
     pub fn digest_region(&mut self, region: usize, kind: DigestKind, size: u64) -> Result<String, Error> {
-        let sent = self.channel.send(&Request::DigestRegion { region, kind }, None);
-        self.check(sent)?;
-        self.digest(size)
+        digest(self.ask(&Request::DigestRegion { region, kind }, size)?)
     }
 
     /// Has the viewer digest `size` bytes that `send` sends.
@@ -68,20 +92,19 @@ impl Peer {
         size: u64,
         send: impl FnOnce(&mut dyn FnMut(&[u8]) -> Result<(), Error>) -> Result<(), Error>,
     ) -> Result<String, Error> {
-        let sent = self.channel.send(&Request::DigestStream { size, kind }, None);
+        let sent = self.channel.send(&Request::DigestStream { size, kind });
         self.check(sent)?;
         send(&mut |bytes| {
             let sent = self.channel.send_bytes(bytes);
             self.check(sent)
         })?;
-        self.digest(size)
+        digest(self.reply(size)?)
     }
 
-    fn digest(&mut self, size: u64) -> Result<String, Error> {
-        match self.reply(size)? {
-            Reply::Digest(digest) => Ok(digest),
-            other => Err(unexpected(other)),
-        }
+    fn ask(&mut self, request: &Request, size: u64) -> Result<Reply, Error> {
+        let sent = self.channel.send(request);
+        self.check(sent)?;
+        self.reply(size)
     }
 
     fn reply(&mut self, size: u64) -> Result<Reply, Error> {
@@ -90,7 +113,7 @@ impl Peer {
             .channel
             .set_patience(Some(patience))
             .and_then(|()| self.channel.receive::<Reply>()?.ok_or(ChannelError::Closed));
-        Ok(self.check(received)?.0)
+        self.check(received)
     }
 
     /// Says how the viewer ended when that is why the channel failed.
@@ -124,10 +147,17 @@ pub fn own_executable() -> PathBuf {
     std::env::current_exe().ok().filter(|path| path.is_file()).unwrap_or(link)
 }
 
+fn digest(reply: Reply) -> Result<String, Error> {
+    match reply {
+        Reply::Digest(digest) => Ok(digest),
+        other => Err(unexpected(other)),
+    }
+}
+
 fn unexpected(reply: Reply) -> Error {
     match reply {
         Reply::Failed(reason) => Error::ViewerRefused(reason),
-        Reply::Mapped | Reply::Digest(_) => Error::WrongReply,
+        Reply::Met | Reply::Mapped | Reply::Digest(_) => Error::WrongReply,
     }
 }
 
@@ -141,7 +171,7 @@ mod tests {
     fn peer_with(child: &str) -> (Peer, UnixStream) {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let child = Command::new("sh").args(["-c", child]).spawn().unwrap();
-        (Peer { channel: Channel::new(ours).unwrap(), child }, theirs)
+        (Peer { channel: Channel::new(ours).unwrap(), child, services: Services::new().unwrap() }, theirs)
     }
 
     #[test]
@@ -160,7 +190,7 @@ mod tests {
             let theirs = Channel::new(theirs).unwrap();
             let answering = thread::spawn(move || {
                 theirs.receive::<Request>().unwrap();
-                theirs.send(&serde_json::from_str::<serde_json::Value>(reply).unwrap(), None).unwrap();
+                theirs.send(&serde_json::from_str::<serde_json::Value>(reply).unwrap()).unwrap();
             });
             let result = peer.digest_region(0, DigestKind::Sha256, 1);
             answering.join().unwrap();

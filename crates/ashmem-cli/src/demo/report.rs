@@ -65,7 +65,7 @@ pub struct RegionReport {
     pub sha256: String,
     /// Making the region and copying the file's bytes in.
     pub fill_seconds: f64,
-    /// Passing the descriptor, until the viewer has mapped it.
+    /// Serving it as a heap, until the viewer has found and mapped it.
     pub pass_seconds: f64,
     /// Fill, pass and the viewer's SHA-256.
     pub shared_first_seconds: f64,
@@ -119,7 +119,7 @@ pub struct TransportReport {
     pub socket_word_sum: Speed,
     /// Making the regions and copying the files in.
     pub fill: Speed,
-    /// The quickest passing of a descriptor.
+    /// The quickest passing of a heap.
     pub pass_fastest_seconds: f64,
     /// The slowest.
     pub pass_slowest_seconds: f64,

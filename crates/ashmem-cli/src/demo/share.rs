@@ -7,6 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
 use ashmem::{Mapping, Reclaimer, Region};
+use ashmem_binder::{HeapFlags, MemoryHeapBase};
 
 use super::digest::DigestKind;
 use super::peer::Peer;
@@ -28,7 +29,7 @@ pub struct Shared {
     pub memory_sums_right: bool,
     /// Whether every digest that the viewer made of the stream was right.
     pub socket_sums_right: bool,
-    /// Whether the viewer's descriptor can only read.
+    /// Whether the viewer can only read it.
     pub read_only: bool,
     /// How long it took.
     pub times: Times,
@@ -39,7 +40,7 @@ pub struct Shared {
 pub struct Times {
     /// Making the region and copying the file's bytes into it.
     pub fill: Duration,
-    /// Passing the descriptor, until the viewer has mapped the region.
+    /// Serving the heap, until the viewer has mapped it.
     pub pass: Duration,
     /// All of `fill` and `pass`, and the viewer's SHA-256.
     pub memory_first: Duration,
@@ -126,12 +127,16 @@ fn share_one(
     Ok(Shared { piece, region, mapping, fingerprint, memory_sums_right, socket_sums_right, read_only, times })
 }
 
-/// Passes a descriptor, one that can only read where there is `/proc`. Says whether it was one.
+/// Shares a region as a heap, one that receivers can only read where there is `/proc`. Says whether it was one.
 fn pass(region: &Region, number: usize, peer: &mut Peer) -> Result<bool, Error> {
-    match region.share_read_only() {
-        Ok(descriptor) => peer.map(number, region.size(), descriptor.as_fd()).map(|()| true),
-        Err(_) => peer.map(number, region.size(), region.as_fd()).map(|()| false),
-    }
+    // This process has a mapping of its own.
+    let heap = |flags| MemoryHeapBase::from_region(region.clone(), HeapFlags::DONT_MAP_LOCALLY | flags);
+    let (heap, read_only) = match heap(HeapFlags::READ_ONLY) {
+        Ok(heap) => (heap, true),
+        Err(_) => (heap(HeapFlags::empty())?, false),
+    };
+    peer.map(number, region.size(), &heap.binder())?;
+    Ok(read_only)
 }
 
 #[cfg(test)]

@@ -77,7 +77,7 @@ fn sharing(report: &Report, text: &mut String) -> fmt::Result {
     ]);
     writeln!(text, "{table}")?;
     writeln!(text)?;
-    writeln!(text, "Pass           the descriptor alone, until the viewer has mapped the region")?;
+    writeln!(text, "Pass           over Binder, by name, until the viewer has mapped the region")?;
     writeln!(text, "Shared, first  make the region, copy the file in, pass, hash in place")?;
     writeln!(text, "Shared, again  hash in place once more: nothing has to be moved")?;
     writeln!(text, "Socket         send the file's bytes through a stream socket, hash on arrival")?;

@@ -1,20 +1,34 @@
-//! The viewer: the process that receives descriptors, maps what they name, and says what it sees.
+//! The viewer: the process that finds the owner's heaps, maps them, and says what it sees.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
-use ashmem::{Mapping, Region};
+use ashmem::Mapping;
+use ashmem_binder::{BpMemoryHeap, ServiceManager};
 use serde::{Deserialize, Serialize};
 
 use super::channel::{Channel, ChannelError};
 use super::digest::{DigestKind, Digester, WINDOW};
 
-/// What the owner asks. Regions are numbered in the order in which they are passed.
+/// The service by which the viewer meets the owner.
+pub const OWNER: &str = "owner";
+
+/// The service that is a region.
+pub fn service_of(region: usize) -> String {
+    format!("region-{region}")
+}
+
+/// What the owner asks. Regions are numbered in the order in which they are shared.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Request {
-    /// Map the region whose descriptor comes with this message.
+    /// Meet the owner, among the services at this address.
+    Meet {
+        /// Where.
+        address: String,
+    },
+    /// Find a region, and map it.
     Map {
         /// Its number.
         region: usize,
@@ -41,6 +55,8 @@ pub enum Request {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reply {
+    /// The owner is met.
+    Met,
     /// The region is mapped.
     Mapped,
     /// The digest in hexadecimal.
@@ -54,6 +70,8 @@ pub enum Reply {
 enum Refusal {
     #[error(transparent)]
     Region(#[from] ashmem::Error),
+    #[error(transparent)]
+    Binder(#[from] ashmem_binder::Error),
     #[error("{0}")]
     Request(&'static str),
 }
@@ -69,42 +87,57 @@ pub fn run() -> Result<(), ChannelError> {
 }
 
 fn serve(channel: &Channel) -> Result<(), ChannelError> {
-    let mut view = View { mappings: Vec::new(), window: vec![0; WINDOW] };
-    while let Some((request, descriptor)) = channel.receive::<Request>()? {
+    let mut view = View { services: None, heaps: Vec::new(), window: vec![0; WINDOW] };
+    while let Some(request) = channel.receive::<Request>()? {
         let answer = match request {
-            Request::Map { region, size } => view.map(region, size, descriptor),
+            Request::Meet { address } => view.meet(&address),
+            Request::Map { region, size } => view.map(region, size),
             Request::DigestRegion { region, kind } => view.digest_region(region, kind),
             Request::DigestStream { size, kind } => Ok(view.digest_stream(channel, size, kind)?),
         };
         let reply = answer.unwrap_or_else(|refusal| Reply::Failed(refusal.to_string()));
-        channel.send(&reply, None)?;
+        channel.send(&reply)?;
     }
     Ok(())
 }
 
-/// What the viewer has: mappings, and a window through which the bytes pass.
+/// What the viewer has: heaps, each of which it has mapped, and a window through which the bytes pass.
 struct View {
-    mappings: Vec<Mapping>,
+    services: Option<ServiceManager>,
+    heaps: Vec<BpMemoryHeap>,
     window: Vec<u8>,
 }
 
 impl View {
-    fn map(&mut self, number: usize, size: u64, descriptor: Option<OwnedFd>) -> Result<Reply, Refusal> {
-        let descriptor = descriptor.ok_or(Refusal::Request("no descriptor came with the region"))?;
-        let region = Region::from_fd(descriptor)?;
-        if region.size() != size || number != self.mappings.len() {
-            return Err(Refusal::Request("the descriptor is not of the region that was announced"));
+    fn meet(&mut self, address: &str) -> Result<Reply, Refusal> {
+        self.services = Some(ServiceManager::at(address)?);
+        self.find(OWNER)?;
+        Ok(Reply::Met)
+    }
+
+    fn find(&self, name: &str) -> Result<BpMemoryHeap, Refusal> {
+        let services = self.services.as_ref().ok_or(Refusal::Request("the owner was not met"))?;
+        let binder = services.check_service(name)?.ok_or(Refusal::Request("no such region is served"))?;
+        let heap = BpMemoryHeap::from_binder(&binder)?;
+        // Asks, and maps it.
+        heap.heap()?;
+        Ok(heap)
+    }
+
+    fn map(&mut self, number: usize, size: u64) -> Result<Reply, Refusal> {
+        let heap = self.find(&service_of(number))?;
+        if heap.heap()?.size() != size || number != self.heaps.len() {
+            return Err(Refusal::Request("the heap is not the region that was announced"));
         }
-        // The mapping keeps the memory; the descriptor can go.
-        self.mappings.push(region.map_read_only()?);
+        self.heaps.push(heap);
         Ok(Reply::Mapped)
     }
 
     /// The owner may write at any moment, so there is no slice of the mapping: its bytes pass through the window, which stays
     /// in the processor's cache.
     fn digest_region(&mut self, number: usize, kind: DigestKind) -> Result<Reply, Refusal> {
-        let mapping = self.mappings.get(number).ok_or(Refusal::Request("no such region"))?;
-        Ok(Reply::Digest(digest_mapping(mapping, kind, &mut self.window)?))
+        let heap = self.heaps.get(number).ok_or(Refusal::Request("no such region"))?;
+        Ok(Reply::Digest(digest_mapping(heap.heap()?.mapping()?, kind, &mut self.window)?))
     }
 
     fn digest_stream(
@@ -142,6 +175,9 @@ pub fn digest_mapping(mapping: &Mapping, kind: DigestKind, window: &mut [u8]) ->
 mod tests {
     use std::thread;
 
+    use ashmem_binder::{HeapFlags, MemoryHeapBase};
+    use tempfile::TempDir;
+
     use super::*;
 
     /// Lets a viewer answer in a thread, and ends it.
@@ -155,29 +191,39 @@ mod tests {
         answering.join().unwrap()
     }
 
-    fn ask(channel: &Channel, request: &Request, descriptor: Option<&OwnedFd>) -> Reply {
-        channel.send(request, descriptor.map(AsFd::as_fd)).unwrap();
-        channel.receive().unwrap().unwrap().0
+    /// A heap that is region 0, and its owner.
+    fn shared(bytes: &[u8]) -> (TempDir, ServiceManager) {
+        let directory = tempfile::tempdir().unwrap();
+        let services = ServiceManager::at(&format!("unix://{}/s", directory.path().display())).unwrap();
+        let region = ashmem::Region::create("viewed", bytes.len() as u64).unwrap();
+        region.map().unwrap().write_at(0, bytes).unwrap();
+        let heap = MemoryHeapBase::from_region(region, HeapFlags::empty()).unwrap();
+        services.add_service(&service_of(0), &heap.binder()).unwrap();
+        services.add_service(OWNER, &heap.binder()).unwrap();
+        (directory, services)
+    }
+
+    fn ask(channel: &Channel, request: &Request) -> Reply {
+        channel.send(request).unwrap();
+        channel.receive().unwrap().unwrap()
     }
 
     #[test]
     fn both_ways_give_the_same_digest() {
         let bytes: Vec<u8> = (0..2 * WINDOW + 77).map(|n| (n % 251) as u8).collect();
         let size = bytes.len() as u64;
-        let region = Region::create("viewed", size).unwrap();
-        region.map().unwrap().write_at(0, &bytes).unwrap();
+        let (_directory, services) = shared(&bytes);
         with_viewer(|channel| {
-            let descriptor = region.share_read_only().unwrap();
-            let mapped = ask(channel, &Request::Map { region: 0, size }, Some(&descriptor));
-            assert_eq!(mapped, Reply::Mapped);
+            assert_eq!(ask(channel, &Request::Meet { address: services.address() }), Reply::Met);
+            assert_eq!(ask(channel, &Request::Map { region: 0, size }), Reply::Mapped);
             for kind in [DigestKind::Sha256, DigestKind::WordSum] {
                 let mut digester = Digester::new(kind);
                 bytes.chunks(WINDOW).for_each(|window| digester.update(window));
                 let expected = Reply::Digest(digester.finish());
-                assert_eq!(ask(channel, &Request::DigestRegion { region: 0, kind }, None), expected);
-                channel.send(&Request::DigestStream { size, kind }, None).unwrap();
+                assert_eq!(ask(channel, &Request::DigestRegion { region: 0, kind }), expected);
+                channel.send(&Request::DigestStream { size, kind }).unwrap();
                 channel.send_bytes(&bytes).unwrap();
-                assert_eq!(channel.receive::<Reply>().unwrap().unwrap().0, expected);
+                assert_eq!(channel.receive::<Reply>().unwrap().unwrap(), expected);
             }
         })
         .unwrap();
@@ -185,27 +231,36 @@ mod tests {
 
     #[test]
     fn wrong_requests_are_answered_and_survived() {
-        let region = Region::create("viewed", 10).unwrap();
-        let descriptor = region.share_read_only().unwrap();
+        let (directory, services) = shared(&[7; 10]);
+        let nowhere = format!("unix://{}/nowhere", directory.path().display());
         let kind = DigestKind::Sha256;
         with_viewer(|channel| {
-            for (request, descriptor) in [
-                (Request::Map { region: 0, size: 10 }, None),
-                (Request::Map { region: 0, size: 11 }, Some(&descriptor)),
-                (Request::Map { region: 1, size: 10 }, Some(&descriptor)),
-                (Request::DigestRegion { region: 0, kind }, None),
+            for request in [
+                Request::Map { region: 0, size: 10 },
+                Request::Meet { address: "owner".to_owned() },
+                Request::Meet { address: nowhere },
+                Request::Map { region: 0, size: 10 },
             ] {
-                assert!(matches!(ask(channel, &request, descriptor), Reply::Failed(_)), "{request:?}");
+                assert!(matches!(ask(channel, &request), Reply::Failed(_)), "{request:?}");
+            }
+            assert_eq!(ask(channel, &Request::Meet { address: services.address() }), Reply::Met);
+            for request in [
+                Request::Map { region: 0, size: 11 },
+                Request::Map { region: 1, size: 10 },
+                Request::DigestRegion { region: 0, kind },
+            ] {
+                assert!(matches!(ask(channel, &request), Reply::Failed(_)), "{request:?}");
             }
             let map = Request::Map { region: 0, size: 10 };
-            assert_eq!(ask(channel, &map, Some(&descriptor)), Reply::Mapped);
+            assert_eq!(ask(channel, &map), Reply::Mapped);
+            assert!(matches!(ask(channel, &map), Reply::Failed(_)), "it has that one");
         })
         .unwrap();
     }
 
     #[test]
     fn nonsense_ends_it() {
-        let end = with_viewer(|channel| channel.send(&"please", None).unwrap());
+        let end = with_viewer(|channel| channel.send(&"please").unwrap());
         assert!(matches!(end, Err(ChannelError::Nonsense(_))));
     }
 }
