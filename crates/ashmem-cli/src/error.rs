@@ -62,6 +62,9 @@ pub enum Error {
     /// The region's memory could not be filled.
     #[error("copy into shared memory")]
     Fill(#[source] io::Error),
+    /// Seals, which the kernel has refused.
+    #[error("seal shared memory")]
+    Seal(#[source] io::Error),
     /// The service is something else.
     #[error("{name} is no heap and no window of one: its interface is {interface:?}")]
     NoMemory {

@@ -459,6 +459,30 @@ fn services_are_listed_by_kind() {
 }
 
 #[test]
+fn a_window_of_a_heap_that_was_purged_is_built_again() {
+    let place = Place::new();
+    let page = page_size();
+    let quiet = Region::options().reclaimer(&ashmem::Reclaimer::builder().without_thread().build());
+    let options = ashmem::Purgeable::<ashmem::Error>::options().region(quiet).parts(2 * page);
+    let number = move |part: &ashmem::View<'_>| part.fill(0, part.len(), (part.offset() / page) as u8 + 1);
+    let tiles = options.create("tiles", 10 * page, number).unwrap();
+    let heap = MemoryHeapBase::from_region(tiles.region().clone(), HeapFlags::empty()).unwrap();
+    let window = MemoryBase::new(&heap, 3 * page + 5, 2 * page).unwrap();
+    let services = place.services();
+    services.add_service("window", &window.binder()).unwrap();
+
+    assert!(trouble(&place.cat("window")).contains("no builder"));
+    heap.set_rebuild(move |range| tiles.build(range).map(drop).map_err(|error| error.to_string())).unwrap();
+    let bytes = [vec![3; page as usize - 5], vec![5; page as usize + 5]].concat();
+    for _ in 0..2 {
+        assert_eq!(success(&place.cat("window")), bytes);
+        assert_eq!(heap.region().purge().unwrap(), 4 * page, "only what was asked for was built");
+    }
+    heap.set_rebuild(|_| Err("the source is\n gone".to_owned())).unwrap();
+    assert!(trouble(&place.cat("window")).contains("the source is\u{fffd} gone"));
+}
+
+#[test]
 fn a_service_that_does_not_answer_is_listed_as_silent() {
     let place = Place::new();
     let file = place.file(b"full");

@@ -6,7 +6,8 @@ use std::io::{self, IsTerminal};
 use std::ops::Range;
 use std::os::fd::AsFd;
 
-use ashmem::{Lease, page_size};
+use ashmem::{Lease, Region, page_size};
+use rustix::fs::{SealFlags, fcntl_get_seals};
 
 use self::output::Output;
 use crate::error::Error;
@@ -53,18 +54,26 @@ fn write(name: &str, served: &Served) -> Result<(), Error> {
     let bytes = served.bytes().map_err(of_service(name))?;
     let bytes = heap.offset() + bytes.start..heap.offset() + bytes.end;
     let size = bytes.end - bytes.start;
+    let lasts = can_never_be_purged(heap.region())?;
     let mut output = Output::new(heap.region(), size)?;
     let mut progress = Progress::new("writing", Some(size), !io::stdout().is_terminal());
     let mut start = bytes.start;
     while start < bytes.end {
         // Whole parts, for those are built together.
         let end = (start / PART + 1).saturating_mul(PART).min(bytes.end);
-        let _lease = lease(name, served, start..end)?;
+        let _lease = if lasts { None } else { Some(lease(name, served, start..end)?) };
         output.write(heap.region().as_fd(), start..end)?;
         progress.add(end - start);
         start = end;
     }
     Ok(())
+}
+
+/// Whether it has no control block, and no room for one. A lease would only cost time: the first of a process with several
+/// threads takes some 10 ms, in which the kernel enlarges its table of descriptors.
+fn can_never_be_purged(region: &Region) -> Result<bool, Error> {
+    let seals = fcntl_get_seals(region.as_fd()).map_err(|errno| Error::Read(errno.into()))?;
+    Ok(seals.contains(SealFlags::GROW) && !region.has_control_block())
 }
 
 /// Keeps the pages of a range of the region, and sees to it that their contents are there.

@@ -17,7 +17,7 @@ pub fn seal(memory: &OwnedFd, read_only: bool) -> Result<(), Error> {
         seals.set(SealFlags::WRITE, can_map_sealed()?);
     }
     // Last, and at once.
-    fcntl_add_seals(memory, seals | SealFlags::SEAL).map_err(|errno| Error::Fill(errno.into()))
+    fcntl_add_seals(memory, seals | SealFlags::SEAL).map_err(|errno| Error::Seal(errno.into()))
 }
 
 /// Whether the kernel maps, through a descriptor that could write, what is sealed against writing (Linux 6.7).
