@@ -1,14 +1,14 @@
 //! What is shared: a file, or standard input, read into a memfd.
 
+use std::collections::hash_map::RandomState;
 use std::fs::{File, Metadata};
+use std::hash::{BuildHasher, Hasher};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use ashmem::Region;
-use sha2::digest::FixedOutputReset;
-use sha2::{Digest, Sha256};
 
 use crate::error::Error;
 use crate::memory;
@@ -51,8 +51,8 @@ pub struct Contents {
     pub memory: OwnedFd,
     /// Size in bytes, never 0.
     pub size: u64,
-    /// The SHA-256 of each part, if they were asked for.
-    pub sums: Vec<[u8; 32]>,
+    /// Sums of its blocks, if they were asked for.
+    pub sums: Sums,
 }
 
 impl Input {
@@ -78,8 +78,9 @@ impl Input {
         self.identity.is_some()
     }
 
-    /// Reads all of it, into a memfd of that name. With `part`, sums of parts of so many bytes.
-    pub fn read(&self, name: &str, part: Option<u64>) -> Result<Contents, Error> {
+    /// Reads all of it, into a memfd of that name. With sums, if it is to be known
+    /// again.
+    pub fn read(&self, name: &str, with_sums: bool) -> Result<Contents, Error> {
         let size = self.identity.map(|identity| identity.size);
         if let Some(size) = size {
             self.require_memory(0, size)?;
@@ -87,16 +88,12 @@ impl Input {
         // Of a byte, for there is none of nothing; it may grow.
         let memory = File::from(Region::create(label(name), 1)?.into_fd()?);
         let mut progress = Progress::new("reading", size, true);
-        let mut sums = Sums::new(part);
+        let mut sums = Sums::default();
         let mut buffer = vec![0; STEP];
         let (mut done, mut looked) = (0, 0);
         loop {
-            let read = match (&self.file).read(&mut buffer) {
-                Ok(0) => break,
-                Ok(read) => read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(source) => return Err(Error::Input { input: self.name.clone(), source }),
-            };
+            let read = fill(&self.file, &mut buffer)
+                .map_err(|source| Error::Input { input: self.name.clone(), source })?;
             if size.is_none() && done - looked >= LOOK_EVERY {
                 self.require_memory(done, LOOK_EVERY)?;
                 looked = done;
@@ -105,15 +102,21 @@ impl Input {
                 return Err(Error::Changed { path: self.path.clone() });
             }
             (&memory).write_all(&buffer[..read]).map_err(Error::Fill)?;
-            sums.update(&buffer[..read]);
+            if with_sums && read > 0 {
+                sums.add(&buffer[..read]);
+            }
             done += read as u64;
             progress.add(read as u64);
+            if read < buffer.len() {
+                // Not asked again: at a terminal the end would have to be typed twice.
+                break;
+            }
         }
         if done == 0 {
             return Err(Error::Empty { input: self.name.clone() });
         }
         self.require_unchanged()?;
-        Ok(Contents { memory: memory.into(), size: done, sums: sums.finish() })
+        Ok(Contents { memory: memory.into(), size: done, sums })
     }
 
     /// Reads bytes again, of a file that [lasts](Input::is_lasting).
@@ -154,48 +157,70 @@ impl Input {
     }
 }
 
-/// The SHA-256 of a part.
-pub fn sum(bytes: &[u8]) -> [u8; 32] {
-    Sha256::digest(bytes).into()
-}
-
-/// Sums of parts, of bytes that come in pieces of any size.
-struct Sums {
-    part: Option<u64>,
-    current: Sha256,
-    /// Bytes of the current part.
-    filled: u64,
-    done: Vec<[u8; 32]>,
+/// Sums of blocks of [`STEP`] bytes, by which a file is known again. (SipHash with keys of this process's own.)
+#[derive(Default)]
+pub struct Sums {
+    keys: RandomState,
+    blocks: Vec<u64>,
 }
 
 impl Sums {
-    fn new(part: Option<u64>) -> Sums {
-        Sums { part, current: Sha256::new(), filled: 0, done: Vec::new() }
+    /// Whether these are the bytes that were read at the start of a block.
+    pub fn are_right(&self, offset: u64, bytes: &[u8]) -> bool {
+        let Ok(offset) = usize::try_from(offset) else { return false };
+        let known = self.blocks.get(offset / STEP..).unwrap_or(&[]).iter().copied();
+        let blocks = bytes.chunks(STEP);
+        offset % STEP == 0
+            && blocks.len() <= known.len()
+            && blocks.map(|block| self.sum(block)).zip(known).all(|(a, b)| a == b)
     }
 
-    fn update(&mut self, mut bytes: &[u8]) {
-        let Some(part) = self.part else { return };
-        while !bytes.is_empty() {
-            let left = usize::try_from(part - self.filled).unwrap_or(usize::MAX);
-            let (now, later) = bytes.split_at(left.min(bytes.len()));
-            self.current.update(now);
-            self.filled += now.len() as u64;
-            if self.filled == part {
-                self.end_part();
-            }
-            bytes = later;
+    /// The next block. All but the last must be whole.
+    fn add(&mut self, block: &[u8]) {
+        self.blocks.push(self.sum(block));
+    }
+
+    fn sum(&self, block: &[u8]) -> u64 {
+        let mut hasher = self.keys.build_hasher();
+        hasher.write(block);
+        hasher.finish()
+    }
+}
+
+/// Fills a buffer, unless the input ends.
+fn fill(mut file: &File, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match file.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
     }
+    Ok(filled)
+}
 
-    fn end_part(&mut self) {
-        self.done.push(self.current.finalize_fixed_reset().into());
-        self.filled = 0;
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    fn finish(mut self) -> Vec<[u8; 32]> {
-        if self.filled > 0 {
-            self.end_part();
+    #[test]
+    fn every_byte_and_its_place_count() {
+        let bytes: Vec<u8> = (0..2 * STEP + 100).map(|n| (n / STEP) as u8).collect();
+        let mut sums = Sums::default();
+        bytes.chunks(STEP).for_each(|block| sums.add(block));
+        let step = STEP as u64;
+        assert!(sums.are_right(0, &bytes) && sums.are_right(step, &bytes[STEP..]));
+        assert!(sums.are_right(2 * step, &bytes[2 * STEP..]));
+        assert!(!sums.are_right(step, &bytes[..STEP]), "elsewhere");
+        assert!(!sums.are_right(1, &bytes[1..STEP]), "not the start of a block");
+        assert!(!sums.are_right(3 * step, &bytes[..1]) && !sums.are_right(u64::MAX, &bytes[..1]));
+        for at in [0, STEP - 1, STEP, 2 * STEP + 99] {
+            let mut other = bytes.clone();
+            other[at] ^= 1;
+            assert!(!sums.are_right(0, &other), "byte {at}");
         }
-        self.done
+        assert!(!sums.are_right(0, &bytes[..2 * STEP + 99]));
     }
 }

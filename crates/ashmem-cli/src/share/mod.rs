@@ -16,7 +16,7 @@ use crate::served;
 use crate::signals::Endings;
 use crate::text::size;
 
-/// Bytes of a purgeable heap that are read again together. Readers lease as many.
+/// Bytes of a purgeable heap that are read again together: some of the blocks that have sums. Readers lease as many.
 pub const PART: u64 = 4 << 20;
 
 /// Share a file, or standard input, as a heap
@@ -58,7 +58,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Error> {
     if arguments.purgeable && !input.is_lasting() {
         return Err(input.cannot_last());
     }
-    let contents = input.read(name, arguments.purgeable.then_some(PART))?;
+    let contents = input.read(name, arguments.purgeable)?;
     let bytes = contents.size;
 
     // Before there are other threads.
@@ -92,8 +92,7 @@ fn purgeable_heap(input: Input, contents: Contents, flags: HeapFlags) -> Result<
         let mut bytes = vec![0; usize::try_from(part.len()).unwrap_or(usize::MAX)];
         input.read_again(part.offset(), &mut bytes)?;
         // A file's times can be set back, and are the same for two changes in one tick.
-        let index = usize::try_from(part.offset() / PART).unwrap_or(usize::MAX);
-        if sums.get(index) != Some(&input::sum(&bytes)) {
+        if !sums.are_right(part.offset(), &bytes) {
             return Err(input.changed());
         }
         Ok(part.write_at(0, &bytes)?)
