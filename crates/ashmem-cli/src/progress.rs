@@ -13,43 +13,33 @@ const UNKNOWN: &str = "{prefix} {spinner} {binary_bytes}  {binary_bytes_per_sec}
 
 /// Bytes that went by, on standard error if that is a terminal. Gone from there when this is.
 pub struct Progress {
-    what: &'static str,
-    /// 0 when nobody knows.
-    total: u64,
-    done: u64,
-    since: Instant,
-    visible: bool,
+    /// None where nobody would see it.
     bar: Option<ProgressBar>,
+    /// It counts from the start, and is shown from then on.
+    show_after: Option<Instant>,
 }
 
 impl Progress {
-    /// Of `total` bytes, if that is known. Not shown when `allowed` says so.
+    /// Of `total` bytes, if that is known. Not shown unless `allowed` says so.
     pub fn new(what: &'static str, total: Option<u64>, allowed: bool) -> Progress {
-        let visible = allowed && io::stderr().is_terminal();
-        Progress { what, total: total.unwrap_or(0), done: 0, since: Instant::now(), visible, bar: None }
+        let bar = (allowed && io::stderr().is_terminal()).then(|| {
+            let template = if total.is_some() { KNOWN } else { UNKNOWN };
+            let style =
+                ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+            let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::hidden());
+            bar.with_style(style).with_prefix(what)
+        });
+        Progress { bar, show_after: Some(Instant::now() + DELAY) }
     }
 
     /// So many bytes more.
     pub fn add(&mut self, bytes: u64) {
-        self.done += bytes;
-        if !self.visible {
-            return;
+        let Some(bar) = &self.bar else { return };
+        if self.show_after.is_some_and(|moment| Instant::now() >= moment) {
+            bar.set_draw_target(ProgressDrawTarget::stderr());
+            self.show_after = None;
         }
-        if self.bar.is_none() && self.since.elapsed() >= DELAY {
-            self.bar = Some(self.start());
-        }
-        if let Some(bar) = &self.bar {
-            bar.set_position(self.done);
-        }
-    }
-
-    fn start(&self) -> ProgressBar {
-        let (length, template) = if self.total > 0 { (Some(self.total), KNOWN) } else { (None, UNKNOWN) };
-        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-        ProgressBar::with_draw_target(length, ProgressDrawTarget::stderr())
-            .with_style(style)
-            .with_prefix(self.what)
-            .with_elapsed(self.since.elapsed())
+        bar.inc(bytes);
     }
 }
 

@@ -72,7 +72,7 @@ impl Share {
         Share { child, stderr, said }
     }
 
-    fn is_served(self) -> Share {
+    fn served(self) -> Share {
         assert!(self.said.contains("is shared"), "{}", self.said);
         self
     }
@@ -128,7 +128,7 @@ fn files_come_out_as_they_went_in() {
         let bytes = numbered(size);
         let file = place.file(&bytes);
         for options in [&[][..], &["--read-only"], &["--purgeable"], &["--read-only", "--purgeable"]] {
-            let mut share = place.share("some/file.txt", &file, options).is_served();
+            let mut share = place.share("some/file.txt", &file, options).served();
             let output = place.cat("some/file.txt");
             assert_eq!(sum(success(&output)), sum(&bytes), "{size} bytes, {options:?}");
             assert_eq!(output.stdout.len(), size);
@@ -158,7 +158,7 @@ fn standard_input_is_shared_as_it_comes() {
             let mut stderr = BufReader::new(child.stderr.take().unwrap());
             let mut said = String::new();
             stderr.read_line(&mut said).unwrap();
-            let mut share = Share { child, stderr, said }.is_served();
+            let mut share = Share { child, stderr, said }.served();
             assert_eq!(sum(success(&place.cat("piped"))), sum(&bytes), "{size} bytes, {options:?}");
             assert_eq!(share.end(Signal::INT).code(), Some(0));
         }
@@ -166,7 +166,7 @@ fn standard_input_is_shared_as_it_comes() {
     // A redirected file is read from where it is.
     let file = File::open(place.file(&numbered(5000))).unwrap();
     std::io::Seek::seek(&mut &file, std::io::SeekFrom::Start(1000)).unwrap();
-    let _share = Share::start(place.ashmem(&["share", "redirected", "-"]).stdin(file)).is_served();
+    let _share = Share::start(place.ashmem(&["share", "redirected", "-"]).stdin(file)).served();
     assert_eq!(success(&place.cat("redirected")), &numbered(5000)[1000..]);
 }
 
@@ -202,7 +202,7 @@ fn what_cannot_be_shared_is_said() {
 #[test]
 fn files_of_the_kernel_have_no_size_and_are_shared_all_the_same() {
     let place = Place::new();
-    let _share = place.share("version", Path::new("/proc/version"), &[]).is_served();
+    let _share = place.share("version", Path::new("/proc/version"), &[]).served();
     assert_eq!(success(&place.cat("version")), fs::read("/proc/version").unwrap());
 }
 
@@ -224,7 +224,7 @@ fn a_directory_of_somebody_else_is_refused() {
 fn a_name_is_taken_while_its_process_lives() {
     let place = Place::new();
     let file = place.file(b"first");
-    let mut first = place.share("name", &file, &[]).is_served();
+    let mut first = place.share("name", &file, &[]).served();
     let other = place.ashmem(&["share", "name", file.to_str().unwrap()]).output().unwrap();
     assert!(trouble(&other).contains("taken"));
 
@@ -236,7 +236,7 @@ fn a_name_is_taken_while_its_process_lives() {
     assert!(trouble(&place.cat("name")).contains("no service name"));
 
     let file = place.file(b"second");
-    let _second = place.share("name", &file, &[]).is_served();
+    let _second = place.share("name", &file, &[]).served();
     assert_eq!(success(&place.cat("name")), b"second");
 }
 
@@ -244,9 +244,9 @@ fn a_name_is_taken_while_its_process_lives() {
 fn who_receives_a_read_only_heap_cannot_write() {
     let place = Place::new();
     let file = place.file(&numbered(20_000));
-    let _plain = place.share("plain", &file, &[]).is_served();
-    let _sealed = place.share("sealed", &file, &["--read-only"]).is_served();
-    let _purgeable = place.share("purgeable", &file, &["--read-only", "--purgeable"]).is_served();
+    let _plain = place.share("plain", &file, &[]).served();
+    let _sealed = place.share("sealed", &file, &["--read-only"]).served();
+    let _purgeable = place.share("purgeable", &file, &["--read-only", "--purgeable"]).served();
 
     let plain = heap(&place, "plain");
     assert!(plain.heap().unwrap().is_writable());
@@ -282,7 +282,7 @@ fn what_was_purged_is_read_from_the_file_again() {
     let bytes = numbered((9 << 20) + 77);
     let file = place.file(&bytes);
     for options in [&["--purgeable"][..], &["--purgeable", "--read-only"]] {
-        let mut share = place.share("tiles", &file, options).is_served();
+        let mut share = place.share("tiles", &file, options).served();
         let region = purger(&place, "tiles");
         for round in 0..3 {
             assert!(region.purge().unwrap() > 0, "round {round}");
@@ -308,7 +308,7 @@ fn a_file_that_has_changed_is_an_error_for_readers() {
     let bytes = numbered(5 << 20);
     let file = place.file(&bytes);
     let times = fs::metadata(&file).unwrap().modified().unwrap();
-    let _share = place.share("tiles", &file, &["--purgeable"]).is_served();
+    let _share = place.share("tiles", &file, &["--purgeable"]).served();
     let region = purger(&place, "tiles");
     let write = |bytes: &[u8]| fs::write(&file, bytes).unwrap();
     let keep_times = || File::options().write(true).open(&file).unwrap().set_modified(times).unwrap();
@@ -343,7 +343,7 @@ fn a_file_that_has_changed_is_an_error_for_readers() {
 fn purged_contents_without_a_server_are_an_error() {
     let place = Place::new();
     let file = place.file(&numbered(9 << 20));
-    let mut share = place.share("tiles", &file, &["--purgeable"]).is_served();
+    let mut share = place.share("tiles", &file, &["--purgeable"]).served();
     let region = purger(&place, "tiles");
     let mut cat = place.ashmem(&["cat", "tiles"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let cat = cat.as_mut().unwrap();
@@ -364,7 +364,7 @@ fn a_reader_goes_on_when_the_server_ends() {
     let place = Place::new();
     let bytes = numbered(9 << 20);
     for options in [&[][..], &["--read-only"]] {
-        let mut share = place.share("name", &place.file(&bytes), options).is_served();
+        let mut share = place.share("name", &place.file(&bytes), options).served();
         let mut cat = place.ashmem(&["cat", "name"]).stdout(Stdio::piped()).spawn().unwrap();
         let mut out = cat.stdout.take().unwrap();
         let mut all = vec![0; 1000];
@@ -382,7 +382,7 @@ fn output_goes_to_files_and_sockets_and_ends_quietly() {
     let bytes = numbered(3 << 20);
     let file = place.file(&bytes);
     for options in [&[][..], &["--read-only"]] {
-        let mut share = place.share("name", &file, options).is_served();
+        let mut share = place.share("name", &file, options).served();
         let path = place.directory.path().join("out");
         assert!(
             place.ashmem(&["cat", "name"]).stdout(File::create(&path).unwrap()).status().unwrap().success()
@@ -417,7 +417,7 @@ fn output_goes_to_files_and_sockets_and_ends_quietly() {
 fn services_are_listed_by_kind() {
     let place = Place::new();
     let file = place.file(&numbered(20_000));
-    let share = place.share("b/heap", &file, &["--read-only"]).is_served();
+    let share = place.share("b/heap", &file, &["--read-only"]).served();
     // This process serves as well.
     let services = place.services();
     let own = MemoryHeapBase::create("own", 2 * page_size(), HeapFlags::NO_CACHING).unwrap();
@@ -486,8 +486,8 @@ fn a_window_of_a_heap_that_was_purged_is_built_again() {
 fn a_service_that_does_not_answer_is_listed_as_silent() {
     let place = Place::new();
     let file = place.file(b"full");
-    let _lively = place.share("lively", &file, &[]).is_served();
-    let stopped = place.share("stopped", &file, &[]).is_served();
+    let _lively = place.share("lively", &file, &[]).served();
+    let stopped = place.share("stopped", &file, &[]).served();
     kill_process(Pid::from_child(&stopped.child), Signal::STOP).unwrap();
     let output = place.ashmem(&["services", "--json"]).output().unwrap();
     let lines: Value = serde_json::from_str(text(success(&output))).unwrap();

@@ -120,7 +120,7 @@ fn a_part_is_built_for_somebody_who_leases_it() {
     assert!(reader.lease(30 * page..40 * page).unwrap().contents().is_purged());
     assert_eq!(numbered.build(size - 1..).unwrap(), 5 * page - 7);
 
-    for outside in [size..size, size..size + 1, 5..5, 7..3, 0..size + 1, 0..u64::MAX] {
+    for outside in [size..size, size..size + 1, 5..5, 0..size + 1, 0..u64::MAX] {
         assert!(matches!(numbered.build(outside), Err(BuildError::Region(_))));
     }
     let small = options().create("small", 100, |all: &View<'_>| all.fill(0, 100, 7)).unwrap();
