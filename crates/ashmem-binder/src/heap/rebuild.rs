@@ -40,10 +40,10 @@ impl MemoryHeapBase {
     ///
     /// # Examples
     /// ```
-    /// use ashmem::{Purgeable, View};
+    /// use ashmem::{Error, Purgeable, View};
     /// use ashmem_binder::{BpMemoryHeap, HeapFlags, MemoryHeapBase};
     ///
-    /// let tiles = Purgeable::options()
+    /// let tiles = Purgeable::<Error>::options()
     ///     .parts(1 << 20)
     ///     .create("tiles", 4 << 20, |part: &View<'_>| part.fill(0, part.len(), 7))?;
     /// let heap = MemoryHeapBase::from_region(tiles.region().clone(), HeapFlags::empty())?;
