@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use ashmem::{Protection, Region, page_size};
 use ashmem_binder::{BpMemoryHeap, HeapFlags, MemoryBase, MemoryHeapBase, ServiceManager};
@@ -299,6 +300,40 @@ fn what_was_purged_is_read_from_the_file_again() {
         assert!(cat.wait().unwrap().success());
         assert_eq!(sum(&all), sum(&bytes));
         share.end(Signal::TERM);
+    }
+}
+
+#[test]
+fn readers_get_everything_however_often_it_is_purged() {
+    let place = Place::new();
+    let bytes = numbered((9 << 20) + 77);
+    let file = place.file(&bytes);
+    for options in [&["--purgeable"][..], &["--purgeable", "--read-only"]] {
+        let _share = place.share("tiles", &file, options).served();
+        let region = purger(&place, "tiles");
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let purging = scope.spawn(|| {
+                let mut purged = 0;
+                while !done.load(Ordering::Relaxed) {
+                    purged += region.purge().unwrap();
+                }
+                purged
+            });
+            let readers: Vec<_> = (0..3)
+                .map(|_| {
+                    scope.spawn(|| {
+                        for _ in 0..5 {
+                            assert_eq!(sum(success(&place.cat("tiles"))), sum(&bytes));
+                        }
+                    })
+                })
+                .collect();
+            let results: Vec<_> = readers.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
+            done.store(true, Ordering::Relaxed);
+            assert!(purging.join().unwrap() > 0);
+            assert!(results.iter().all(Result::is_ok));
+        });
     }
 }
 

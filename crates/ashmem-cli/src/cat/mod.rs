@@ -69,30 +69,46 @@ fn write(name: &str, served: &Served) -> Result<(), Error> {
     Ok(())
 }
 
-/// Whether it has no control block, and no room for one. A lease would only cost time: the first of a process with several
+/// Whether the region has no control block, and no room for one. A lease would only cost time: the first of a process with several
 /// threads takes some 10 ms, in which the kernel enlarges its table of descriptors.
 fn can_never_be_purged(region: &Region) -> Result<bool, Error> {
     let seals = fcntl_get_seals(region.as_fd()).map_err(|errno| Error::Read(errno.into()))?;
     Ok(seals.contains(SealFlags::GROW) && !region.has_control_block())
 }
 
+/// Pages that are there.
+struct Held<'a> {
+    _pages: Lease<'a>,
+    /// What they are built together with.
+    _part: Option<Lease<'a>>,
+}
+
 /// Keeps the pages of a range of the region, and sees to it that their contents are there.
-fn lease<'a>(name: &str, served: &'a Served, bytes: Range<u64>) -> Result<Lease<'a>, Error> {
+fn lease<'a>(name: &str, served: &'a Served, bytes: Range<u64>) -> Result<Held<'a>, Error> {
     let heap = served.heap().map_err(of_service(name))?;
     let region = heap.region();
-    let start = bytes.start / page_size() * page_size();
-    let end = bytes.end.next_multiple_of(page_size()).min(region.size());
-    let mut lease = region.lease(start..end)?;
+    let whole = |unit: u64| {
+        bytes.start / unit * unit
+            ..bytes.end.checked_next_multiple_of(unit).unwrap_or(u64::MAX).min(region.size())
+    };
+    let (pages, part) = (whole(page_size()), whole(PART));
+    // When a page beside them is gone and cannot be built, these would go with it. Whether it is does not matter here: of other
+    // heaps, another page is another matter.
+    let part = if part == pages { None } else { Some(region.lease(part)?) };
+    let mut lease = region.lease(pages.clone())?;
     for _ in 0..ATTEMPTS {
         if !lease.contents().is_purged() {
-            return Ok(lease);
+            return Ok(Held { _pages: lease, _part: part });
         }
         // Of the heap, which may be less than the pages of the region.
-        let heap_end = heap.offset() + heap.size();
-        let asked = start.max(heap.offset()) - heap.offset()..end.min(heap_end) - heap.offset();
+        let end = pages.end.min(heap.offset() + heap.size());
+        let asked = pages.start.max(heap.offset()) - heap.offset()..end - heap.offset();
         served.rebuild(asked).map_err(of_service(name))?;
         // The old lease keeps what was built until this one does.
-        lease = region.lease(start..end)?;
+        lease = region.lease(pages.clone())?;
     }
-    if lease.contents().is_purged() { Err(Error::StaysPurged { name: name.to_owned() }) } else { Ok(lease) }
+    if lease.contents().is_purged() {
+        return Err(Error::StaysPurged { name: name.to_owned() });
+    }
+    Ok(Held { _pages: lease, _part: part })
 }
