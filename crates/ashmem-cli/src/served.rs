@@ -73,7 +73,12 @@ impl Served {
     pub fn rebuild(&self, range: Range<u64>) -> ashmem_binder::Result<()> {
         match self {
             Served::Heap(proxy) => proxy.rebuild(range),
-            Served::Window(proxy) => proxy.heap()?.rebuild(range),
+            Served::Window(proxy) => match proxy.heap()? {
+                Some(heap) => heap.rebuild(range),
+                None => {
+                    Err(ashmem_binder::Error::NotRebuilt { reason: "it is this process's own".to_owned() })
+                }
+            },
         }
     }
 }

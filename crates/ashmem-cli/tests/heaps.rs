@@ -259,13 +259,13 @@ fn who_receives_a_read_only_heap_cannot_write() {
         let received = heap(&place, name);
         let received = received.heap().unwrap();
         assert_eq!((received.flags(), received.is_writable()), (HeapFlags::READ_ONLY, false));
-        assert!(received.region().map().is_err());
-        assert!(rustix::io::pwrite(received.region(), b"x", 0).is_err());
+        assert!(received.region().unwrap().map().is_err());
+        assert!(rustix::io::pwrite(received, b"x", 0).is_err());
         assert!(received.unpin(..).is_err());
     }
     // Not even through a descriptor of its own.
     let sealed = heap(&place, "sealed");
-    let reopened = sealed.heap().unwrap().region().share_read_write().map(Region::from_fd);
+    let reopened = sealed.heap().unwrap().region().unwrap().share_read_write().map(Region::from_fd);
     let reopened = reopened.unwrap().unwrap();
     assert!(!reopened.protection().unwrap().contains(Protection::WRITE));
     assert!(reopened.map().is_err());
@@ -274,7 +274,7 @@ fn who_receives_a_read_only_heap_cannot_write() {
 /// The heap's region with a descriptor that may purge.
 fn purger(place: &Place, name: &str) -> Region {
     let received = heap(place, name);
-    Region::from_fd(received.heap().unwrap().region().share_read_write().unwrap()).unwrap()
+    Region::from_fd(received.heap().unwrap().region().unwrap().share_read_write().unwrap()).unwrap()
 }
 
 #[test]
@@ -511,7 +511,7 @@ fn a_window_of_a_heap_that_was_purged_is_built_again() {
     let bytes = [vec![3; page as usize - 5], vec![5; page as usize + 5]].concat();
     for _ in 0..2 {
         assert_eq!(success(&place.cat("window")), bytes);
-        assert_eq!(heap.region().purge().unwrap(), 4 * page, "only what was asked for was built");
+        assert_eq!(heap.region().unwrap().purge().unwrap(), 4 * page, "only what was asked for was built");
     }
     heap.set_rebuild(|_| Err("the source is\n gone".to_owned())).unwrap();
     assert!(trouble(&place.cat("window")).contains("the source is\u{fffd} gone"));

@@ -54,15 +54,16 @@ fn write(name: &str, served: &Served) -> Result<(), Error> {
     let bytes = served.bytes().map_err(of_service(name))?;
     let bytes = heap.offset() + bytes.start..heap.offset() + bytes.end;
     let size = bytes.end - bytes.start;
-    let lasts = can_never_be_purged(heap.region())?;
-    let mut output = Output::new(heap.region(), size)?;
+    let region = heap.region().map_err(of_service(name))?;
+    let lasts = can_never_be_purged(region)?;
+    let mut output = Output::new(region, size)?;
     let mut progress = Progress::new("writing", Some(size), !io::stdout().is_terminal());
     let mut start = bytes.start;
     while start < bytes.end {
         // Whole parts, for those are built together.
         let end = (start / PART + 1).saturating_mul(PART).min(bytes.end);
         let _lease = if lasts { None } else { Some(lease(name, served, start..end)?) };
-        output.write(heap.region().as_fd(), start..end)?;
+        output.write(region.as_fd(), start..end)?;
         progress.add(end - start);
         start = end;
     }
@@ -86,7 +87,7 @@ struct Held<'a> {
 /// Keeps the pages of a range of the region, and sees to it that their contents are there.
 fn lease<'a>(name: &str, served: &'a Served, bytes: Range<u64>) -> Result<Held<'a>, Error> {
     let heap = served.heap().map_err(of_service(name))?;
-    let region = heap.region();
+    let region = heap.region().map_err(of_service(name))?;
     let whole = |unit: u64| {
         bytes.start / unit * unit
             ..bytes.end.checked_next_multiple_of(unit).unwrap_or(u64::MAX).min(region.size())
