@@ -93,7 +93,3 @@ pub use self::{
 /// The version of bytemuck whose traits say which types can be read from a [`Mapping`] and written to it.
 #[cfg(not(loom))]
 pub use bytemuck;
-
-#[cfg(all(doctest, not(loom)))]
-#[doc = include_str!("../../../README.md")]
-mod readme {}
