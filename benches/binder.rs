@@ -2,10 +2,14 @@
 //!
 //! The server is this program again. It ends with its standard input.
 
-use std::path::Path;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use ashmem_binder::rsbinder::rpc::{
@@ -18,6 +22,7 @@ use ashmem_binder::rsbinder::{
 use ashmem_binder::{BpMemoryHeap, HeapFlags, MemoryBase, MemoryDealer, MemoryHeapBase, ServiceManager};
 use tempfile::TempDir;
 
+use crate::contention::{on, stay_on, two_cpus};
 use crate::pair::{Pair, time};
 use crate::report::Required;
 use crate::suite::{Case, Suite};
@@ -32,8 +37,14 @@ const SERVICE: &str = "maker";
 const ECHO: TransactionCode = 1;
 const MAKE: TransactionCode = 2;
 const MAKE_BARE: TransactionCode = 3;
+/// The heap of that size that there is already.
+const GIVE: TransactionCode = 4;
 
 pub fn run(suite: &mut Suite) {
+    if two_cpus().is_none() {
+        eprintln!("binder: skipped, there is one core");
+        return;
+    }
     suite.run(
         Case {
             id: ("binder", "call"),
@@ -47,8 +58,8 @@ pub fn run(suite: &mut Suite) {
             let (ours, bare) = (server.service(), server.bare_service());
             let keep = Rc::clone(&server);
             Pair::new(
-                move |count| (time(count, || ask(&ours, ECHO, 7)), &server).0,
-                move |count| (time(count, || ask(&bare, ECHO, 7)), &keep).0,
+                move |count| server.beside(|| time(count, || ask(&ours, ECHO, 7))),
+                move |count| keep.beside(|| time(count, || ask(&bare, ECHO, 7))),
             )
         },
     );
@@ -65,8 +76,8 @@ pub fn run(suite: &mut Suite) {
             let (ours, bare) = (server.service(), server.bare_service());
             let keep = Rc::clone(&server);
             Pair::new(
-                move |count| (receive(&ours, 4096, count), &server).0,
-                move |count| (receive_bare(&bare, 4096, count), &keep).0,
+                move |count| server.beside(|| receive(&ours, 4096, count)),
+                move |count| keep.beside(|| receive_bare(&bare, 4096, count)),
             )
         },
     );
@@ -84,7 +95,8 @@ pub fn run(suite: &mut Suite) {
             let first = ok(BpMemoryHeap::from_binder(&binder));
             ok(first.heap());
             Pair::alone(move |count| {
-                let _server = &server;
+                // As long as somebody has it.
+                let _kept = (&server, &first);
                 time(count, || ok(ok(BpMemoryHeap::from_binder(&binder)).heap()).size())
             })
         },
@@ -92,7 +104,7 @@ pub fn run(suite: &mut Suite) {
     suite.run(
         Case {
             id: ("binder", "handover_1GiB"),
-            what: "Binder: make a heap of 1 GiB, hand it over, map it",
+            what: "Binder: hand over a heap of 1 GiB, map it, look at it",
             reference: "the same with 4 KiB",
             required: Required::Cost(1.20),
             slow: false,
@@ -102,8 +114,8 @@ pub fn run(suite: &mut Suite) {
             let (large, small) = (server.service(), server.service());
             let keep = Rc::clone(&server);
             Pair::new(
-                move |count| (hand_over(&large, 1 << 30, count), &server).0,
-                move |count| (hand_over(&small, 4096, count), &keep).0,
+                move |count| server.beside(|| hand_over(&large, 1 << 30, count)),
+                move |count| keep.beside(|| hand_over(&small, 4096, count)),
             )
         },
     );
@@ -117,6 +129,122 @@ pub fn run(suite: &mut Suite) {
         },
         || Pair::new(deal(100_000), deal(1_000)),
     );
+    suite.run_bytes(
+        Case {
+            id: ("binder", "cat"),
+            what: "`ashmem cat` of 1 GiB that is shared, into a pipe",
+            reference: "`cat` of the file in the page cache",
+            required: Required::Speed(1.0),
+            slow: true,
+        },
+        FILE,
+        || {
+            let shared = Rc::new(Shared::start(&[]));
+            let same = Rc::clone(&shared);
+            Pair::new(move |count| shared.cat(count), move |count| same.cat_file(count))
+        },
+    );
+    suite.run_bytes(
+        Case {
+            id: ("binder", "cat_purgeable"),
+            what: "the same, shared with --purgeable",
+            reference: "`cat` of the file in the page cache",
+            required: Required::Speed(1.0),
+            slow: true,
+        },
+        FILE,
+        || {
+            let shared = Rc::new(Shared::start(&["--purgeable"]));
+            let same = Rc::clone(&shared);
+            Pair::new(move |count| shared.cat(count), move |count| same.cat_file(count))
+        },
+    );
+}
+
+/// Bytes that are shared from the shell.
+const FILE: u64 = 1 << 30;
+
+/// `ashmem share`, of a file of its own.
+struct Shared {
+    directory: TempDir,
+    program: PathBuf,
+    process: Child,
+}
+
+impl Shared {
+    fn start(options: &[&str]) -> Shared {
+        let directory = ok(tempfile::tempdir());
+        let program = build_program();
+        let file = directory.path().join("file");
+        let block: Vec<u8> = (0..1 << 20).map(|number: u32| (number ^ number >> 7) as u8).collect();
+        let mut out = ok(File::create(&file));
+        for _ in 0..FILE >> 20 {
+            ok(out.write_all(&block));
+        }
+        let process = ok(Command::new(&program)
+            .arg("share")
+            .args(options)
+            .arg("file")
+            .arg(&file)
+            .env(ADDRESS, address(directory.path()))
+            .stderr(Stdio::null())
+            .spawn());
+        let services = manager(directory.path());
+        ok(services.wait_for_service("file", Some(Duration::from_secs(60))));
+        Shared { directory, program, process }
+    }
+
+    fn cat(&self, count: u64) -> Duration {
+        let mut command = Command::new(&self.program);
+        command.args(["cat", "file"]).env(ADDRESS, address(self.directory.path()));
+        time(count, || drain(&mut command))
+    }
+
+    fn cat_file(&self, count: u64) -> Duration {
+        let mut command = Command::new("cat");
+        command.arg(self.directory.path().join("file"));
+        time(count, || drain(&mut command))
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        ok(self.process.kill());
+        ok(self.process.wait());
+    }
+}
+
+/// Reads all that a command writes.
+fn drain(command: &mut Command) {
+    let mut process = ok(command.stdout(Stdio::piped()).spawn());
+    let Some(mut output) = process.stdout.take() else { fail("no pipe") };
+    let mut buffer = vec![0; 128 << 10];
+    let mut all = 0;
+    loop {
+        match ok(output.read(&mut buffer)) {
+            0 => break,
+            read => all += read as u64,
+        }
+    }
+    if !ok(process.wait()).success() || all != FILE {
+        fail(format!("{command:?}: {all} bytes"));
+    }
+}
+
+/// The `ashmem` command, built like this program.
+fn build_program() -> PathBuf {
+    let target = ok(std::env::current_exe()).ancestors().nth(3).map(Path::to_path_buf);
+    let Some(target) = target else { fail("no target directory") };
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command
+        .args(["build", "--quiet", "--release", "--package", "ashmem-cli", "--target-dir"])
+        .arg(&target)
+        .current_dir(env!("CARGO_MANIFEST_DIR"));
+    if !ok(command.status()).success() {
+        fail("the ashmem command cannot be built");
+    }
+    target.join("release/ashmem")
 }
 
 /// Gets heaps, and times how long they take to be asked for and mapped.
@@ -144,12 +272,17 @@ fn receive_bare(service: &SIBinder, size: u64, count: u64) -> Duration {
         .sum()
 }
 
+/// Gets a heap and looks at its end. To let it go again is the client's own affair: the kernel takes longer for a large mapping.
 fn hand_over(service: &SIBinder, size: u64, count: u64) -> Duration {
-    time(count, || {
-        let binder: SIBinder = ok(ask(service, MAKE, size).read());
-        let heap = ok(BpMemoryHeap::from_binder(&binder));
-        ok(ok(ok(heap.heap()).mapping()).read_value::<u64>(size - 8))
-    })
+    (0..count)
+        .map(|_| {
+            let start = Instant::now();
+            let binder: SIBinder = ok(ask(service, GIVE, size).read());
+            let heap = ok(BpMemoryHeap::from_binder(&binder));
+            ok(ok(ok(heap.heap()).mapping()).read_value::<u64>(size - 8));
+            start.elapsed()
+        })
+        .sum()
 }
 
 /// Replaces windows of a dealer that has so many of them, of many sizes.
@@ -171,17 +304,25 @@ fn deal(windows: usize) -> impl FnMut(u64) -> Duration {
 struct Server {
     directory: TempDir,
     process: Child,
+    cpu: usize,
 }
 
 impl Server {
     fn start() -> Server {
         let directory = ok(tempfile::tempdir());
+        let Some([cpu, _]) = two_cpus() else { fail("there is one core") };
         let process = ok(Command::new(ok(std::env::current_exe()))
             .arg(SERVER)
             .arg(directory.path())
+            .arg(cpu.to_string())
             .stdin(Stdio::piped())
             .spawn());
-        Server { directory, process }
+        Server { directory, process, cpu }
+    }
+
+    /// Does something on the server's core, so that the scheduler does not decide how long a call takes.
+    fn beside(&self, work: impl FnOnce() -> Duration + Send) -> Duration {
+        on(self.cpu, work)
     }
 
     fn service(&self) -> SIBinder {
@@ -204,13 +345,21 @@ impl Drop for Server {
 }
 
 fn manager(directory: &Path) -> ServiceManager {
-    ok(ServiceManager::at(&format!("unix://{}", directory.join("services").display())))
+    ok(ServiceManager::at(&address(directory)))
+}
+
+/// What tells a process where services are.
+const ADDRESS: &str = "ASHMEM_BINDER";
+
+fn address(directory: &Path) -> String {
+    format!("unix://{}", directory.join("services").display())
 }
 
 /// Serves until its standard input ends.
 pub fn server(arguments: &[String]) -> ExitCode {
-    let [directory] = arguments else { fail("a server needs a directory") };
-    let service = Binder::new(Maker).as_binder();
+    let [directory, cpu] = arguments else { fail("a server needs a directory and a core") };
+    stay_on(ok(cpu.parse()));
+    let service = Binder::new(Maker::default()).as_binder();
     let bare = ok(RpcServer::setup_unix_server(Path::new(directory).join("bare")));
     bare.set_android13plus(2);
     bare.set_supported_fd_modes(&[FileDescriptorTransportMode::Unix]);
@@ -222,7 +371,10 @@ pub fn server(arguments: &[String]) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-struct Maker;
+#[derive(Default)]
+struct Maker {
+    kept: Mutex<HashMap<u64, MemoryHeapBase>>,
+}
 
 impl Remotable for Maker {
     fn descriptor() -> &'static str {
@@ -235,12 +387,28 @@ impl Remotable for Maker {
         request: &mut Parcel,
         reply: &mut Parcel,
     ) -> rsbinder::Result<()> {
-        let number = request.read_u64()?;
         match code {
-            ECHO => reply.write_u64(number),
-            MAKE => reply.write(&MemoryHeapBase::create("heap", number, HeapFlags::empty())?.binder()),
+            ECHO => {
+                let number = request.read_u64()?;
+                reply.write_u64(number)
+            }
+            MAKE => {
+                let heap = MemoryHeapBase::create("heap", request.read_u64()?, HeapFlags::empty())?;
+                reply.write(&heap.binder())
+            }
+            GIVE => {
+                let size = request.read_u64()?;
+                let Ok(mut kept) = self.kept.lock() else { return Err(StatusCode::InvalidOperation) };
+                let heap = match kept.entry(size) {
+                    Entry::Occupied(entry) => entry.into_mut(),
+                    Entry::Vacant(entry) => {
+                        entry.insert(MemoryHeapBase::create("heap", size, HeapFlags::empty())?)
+                    }
+                };
+                reply.write(&heap.binder())
+            }
             MAKE_BARE => {
-                let heap = bare::MemoryHeapBase::new(number as usize, 0)?;
+                let heap = bare::MemoryHeapBase::new(request.read_u64()? as usize, 0)?;
                 reply.write(&bare::export_heap(Arc::new(heap)))
             }
             _ => Err(StatusCode::UnknownTransaction),
