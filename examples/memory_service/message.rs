@@ -79,7 +79,7 @@ impl IMyService for MyService {
         file.read_at(0, &mut bytes).map_err(|_| StatusCode::BadValue)?;
         let text = String::from_utf8(bytes).map_err(|_| StatusCode::BadValue)?;
         let _ = writeln!(io::stderr(), "server: read {length} bytes of text");
-        Ok(format!("Server 端收到 FileDescriptor, 并且从共享内存中读到了：「{text}」"))
+        Ok(format!("服务从共享内存中读到：「{text}」"))
     }
 }
 

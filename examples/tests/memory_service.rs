@@ -108,7 +108,7 @@ fn text(bytes: &[u8]) -> &str {
 }
 
 fn answer(text: &str) -> String {
-    format!("Server 端收到 FileDescriptor, 并且从共享内存中读到了：「{text}」")
+    format!("服务从共享内存中读到：「{text}」")
 }
 
 #[test]
