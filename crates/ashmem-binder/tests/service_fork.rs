@@ -8,6 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use ashmem_binder::{BpMemoryHeap, HeapFlags, MemoryDealer, MemoryHeapBase};
 use rustix::process::{Pid, Signal, WaitOptions};
 
 use self::service_common::{LONG, Place, Worker, eventually, subject, who};
@@ -149,4 +150,35 @@ fn a_child_does_not_keep_its_parents_services() {
     assert!(services.wait_for_service("a", Some(Duration::from_millis(20))).is_err());
     let successor = Worker::serve(&place.address, "a");
     assert_eq!(who(&services.get_service("a").expect("found")), Ok(successor.id()));
+}
+
+/// Threads of the parent are in the middle of what has a lock.
+#[test]
+fn a_child_finds_heaps_and_allocates() {
+    let heap = MemoryHeapBase::create("heap", 4096, HeapFlags::empty()).expect("a heap");
+    let dealer = MemoryDealer::new("dealer", 1 << 20, HeapFlags::empty()).expect("a dealer");
+    let work = || {
+        assert!(BpMemoryHeap::from_binder(&heap.binder()).expect("a heap").heap().is_ok());
+        dealer.allocate(64).expect("room");
+    };
+    let ends = AtomicBool::new(false);
+    struct End<'a>(&'a AtomicBool);
+    impl Drop for End<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+    std::thread::scope(|scope| {
+        let _end = End(&ends);
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while !ends.load(Ordering::Relaxed) {
+                    work();
+                }
+            });
+        }
+        for _ in 0..50 {
+            Child::fork(work).finish();
+        }
+    });
 }

@@ -90,6 +90,14 @@ pub use self::{
     shared_memory::SharedMemory,
 };
 
+/// While one is open, no other thread is inside `fork(2)`: for libraries that lock a mutex, which a child would find locked for
+/// ever. Never one inside another, and nothing of this crate is called meanwhile.
+#[cfg(not(loom))]
+#[doc(hidden)]
+pub fn fork_section() -> impl Sized {
+    sys::fork::section()
+}
+
 /// The version of bytemuck whose traits say which types can be read from a [`Mapping`] and written to it.
 #[cfg(not(loom))]
 pub use bytemuck;

@@ -5,6 +5,8 @@ mod free;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use ashmem::fork_section;
+
 use self::free::{FreeRuns, GRANULE, Run};
 use crate::heap::{HeapFlags, MemoryHeapBase};
 use crate::memory::MemoryBase;
@@ -128,6 +130,7 @@ impl MemoryDealer {
     /// What is in use, and what is free. Stands for `MemoryDealer::dump`.
     #[must_use]
     pub fn usage(&self) -> DealerUsage {
+        let _section = fork_section();
         let State { runs, windows } = &*self.allocator.lock();
         DealerUsage {
             windows: *windows,
@@ -140,12 +143,14 @@ impl MemoryDealer {
 
 impl Allocator {
     fn take(self: &Arc<Self>, size: u64, align: u64) -> Result<Block, u64> {
+        let _section = fork_section();
         let mut state = self.lock();
         let run = state.runs.take(size, align)?;
         state.windows += 1;
         Ok(Block { allocator: Arc::clone(self), run })
     }
 
+    /// Inside a section alone, or a child of `fork(2)` may find it locked for ever.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -153,6 +158,7 @@ impl Allocator {
 
 impl Drop for Block {
     fn drop(&mut self) {
+        let _section = fork_section();
         let mut state = self.allocator.lock();
         state.runs.give_back(self.run);
         state.windows -= 1;

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 
+use ashmem::fork_section;
 use rsbinder::SIBinder;
 
 use super::proxy::Inner;
@@ -10,6 +11,7 @@ use super::proxy::Inner;
 /// By the address of the binder object. Who is in the table keeps that object alive, so the address is not used again.
 static KNOWN: LazyLock<Mutex<HashMap<usize, Weak<Inner>>>> = LazyLock::new(Mutex::default);
 
+/// Inside a section alone, or a child of `fork(2)` may find it locked for ever.
 fn known() -> MutexGuard<'static, HashMap<usize, Weak<Inner>>> {
     KNOWN.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -20,6 +22,7 @@ fn address(binder: &SIBinder) -> usize {
 
 /// The proxy for a binder.
 pub(super) fn get(binder: &SIBinder) -> Arc<Inner> {
+    let _section = fork_section();
     let mut known = known();
     let entry = known.entry(address(binder)).or_default();
     if let Some(inner) = entry.upgrade() {
@@ -32,6 +35,7 @@ pub(super) fn get(binder: &SIBinder) -> Arc<Inner> {
 
 /// A proxy ends. Its place may be another's by now: one that was asked for since its last reference went.
 pub(super) fn forget(inner: &Inner) {
+    let _section = fork_section();
     let mut known = known();
     let address = address(inner.binder());
     if known.get(&address).is_some_and(|entry| entry.strong_count() == 0) {
@@ -44,5 +48,6 @@ pub(super) fn forget(inner: &Inner) {
 
 #[cfg(test)]
 pub(super) fn count() -> usize {
+    let _section = fork_section();
     known().len()
 }
