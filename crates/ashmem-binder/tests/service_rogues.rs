@@ -57,6 +57,17 @@ fn rogue(place: PathBuf) {
                     .and_then(|()| stream.write_all(&[0xee; 4096]));
                 kept.push(stream);
             }
+            "drips" => {
+                // The start of a long answer, and then a byte at a time.
+                let mut answer = vec![2, 0, 0, 0, 0, 0, 0, 0];
+                answer.extend([1, 0, 0, 0, 0, 0, 16, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+                let _ = std::thread::spawn(move || {
+                    while stream.write_all(&answer).is_ok() {
+                        answer = vec![0];
+                        std::thread::sleep(Duration::from_millis(100));
+                    }
+                });
+            }
             _ => panic!("{role}?"),
         }
     }
@@ -64,7 +75,7 @@ fn rogue(place: PathBuf) {
 
 #[test]
 fn a_server_that_speaks_no_binder_is_an_error() {
-    for role in ["closes", "silent", "garbage", "version"] {
+    for role in ["closes", "silent", "garbage", "version", "drips"] {
         let place = Place::new();
         let mut command = std::process::Command::new("/proc/self/exe");
         command

@@ -2,8 +2,8 @@
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use rsbinder::rpc::transport::UnixTransport;
 use rsbinder::rpc::{PeerIdentity, RpcError, RpcTransport};
@@ -12,12 +12,46 @@ use super::admission::Place;
 
 type RpcResult<T> = Result<T, RpcError>;
 
+/// How long the peer may take for an answer. The timeouts of a socket begin anew with each byte.
+pub(super) struct Calls {
+    /// Whether the socket's timeouts stay as they are; until then, the connection is being set up.
+    is_timed: Arc<AtomicBool>,
+    set_up: Duration,
+    timeout: Option<Duration>,
+    made: Instant,
+    /// When something was sent last, in milliseconds since it was made.
+    asked: AtomicU64,
+}
+
+impl Calls {
+    pub(super) fn new(is_timed: Arc<AtomicBool>, set_up: Duration, timeout: Option<Duration>) -> Calls {
+        Calls { is_timed, set_up, timeout, made: Instant::now(), asked: AtomicU64::new(0) }
+    }
+
+    fn is_timed(&self) -> bool {
+        self.is_timed.load(Ordering::Relaxed)
+    }
+
+    fn asks(&self) {
+        self.asked.store(self.made.elapsed().as_millis() as u64, Ordering::Relaxed);
+    }
+
+    fn check(&self) -> RpcResult<()> {
+        let timeout = if self.is_timed() { self.timeout } else { Some(self.set_up) };
+        let asked = Duration::from_millis(self.asked.load(Ordering::Relaxed));
+        match timeout {
+            Some(timeout) if self.made.elapsed().saturating_sub(asked) > timeout => Err(RpcError::Timeout),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Carries what rsbinder's own transport carries.
 pub(super) struct Connection {
     /// Closed before the place is free.
     transport: UnixTransport,
-    /// Whether its socket's timeouts stay as they are.
-    is_timed: Option<Arc<AtomicBool>>,
+    /// Only where calls are made.
+    calls: Option<Calls>,
     #[allow(dead_code, reason = "held for its drop")]
     place: Option<Place>,
 }
@@ -25,25 +59,37 @@ pub(super) struct Connection {
 impl Connection {
     /// One that was let in, and counts as long as it lives.
     pub(super) fn accepted(transport: UnixTransport, place: Place) -> Connection {
-        Connection { transport, is_timed: None, place: Some(place) }
+        Connection { transport, calls: None, place: Some(place) }
     }
 
-    /// One to a server. Once `is_timed` is set, its timeouts stay.
-    pub(super) fn to_server(transport: UnixTransport, is_timed: Option<Arc<AtomicBool>>) -> Connection {
-        Connection { transport, is_timed, place: None }
+    /// One to a server.
+    pub(super) fn to_server(transport: UnixTransport, calls: Option<Calls>) -> Connection {
+        Connection { transport, calls, place: None }
     }
 
     fn is_timed(&self) -> bool {
-        self.is_timed.as_ref().is_some_and(|is_timed| is_timed.load(Ordering::Relaxed))
+        self.calls.as_ref().is_some_and(Calls::is_timed)
+    }
+
+    fn asks(&self) {
+        if let Some(calls) = &self.calls {
+            calls.asks();
+        }
+    }
+
+    fn check(&self) -> RpcResult<()> {
+        self.calls.as_ref().map_or(Ok(()), Calls::check)
     }
 }
 
 impl RpcTransport for Connection {
     fn send_frame(&self, frame: &[u8]) -> RpcResult<()> {
+        self.asks();
         self.transport.send_frame(frame)
     }
 
     fn recv_frame(&self) -> RpcResult<Vec<u8>> {
+        self.check()?;
         self.transport.recv_frame()
     }
 
@@ -84,26 +130,32 @@ impl RpcTransport for Connection {
     }
 
     fn send_frame_with_fds(&self, frame: &[u8], fds: &[BorrowedFd<'_>]) -> RpcResult<()> {
+        self.asks();
         self.transport.send_frame_with_fds(frame, fds)
     }
 
     fn recv_frame_with_fds(&self) -> RpcResult<(Vec<u8>, Vec<OwnedFd>)> {
+        self.check()?;
         self.transport.recv_frame_with_fds()
     }
 
     fn send_raw(&self, bytes: &[u8]) -> RpcResult<()> {
+        self.asks();
         self.transport.send_raw(bytes)
     }
 
     fn recv_raw(&self, bytes: &mut [u8]) -> RpcResult<usize> {
+        self.check()?;
         self.transport.recv_raw(bytes)
     }
 
     fn send_raw_with_fds(&self, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> RpcResult<()> {
+        self.asks();
         self.transport.send_raw_with_fds(bytes, fds)
     }
 
     fn recv_raw_with_fds(&self, bytes: &mut [u8]) -> RpcResult<(usize, Vec<OwnedFd>)> {
+        self.check()?;
         self.transport.recv_raw_with_fds(bytes)
     }
 
@@ -113,6 +165,7 @@ impl RpcTransport for Connection {
         fds: &[BorrowedFd<'_>],
         drain: &mut dyn FnMut() -> RpcResult<()>,
     ) -> RpcResult<()> {
+        self.asks();
         self.transport.send_raw_draining(bytes, fds, drain)
     }
 }

@@ -14,7 +14,7 @@ use rsbinder::rpc::{FileDescriptorTransportMode, PeerIdentity, RpcClientConfig, 
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
-use super::connection::Connection;
+use super::connection::{Calls, Connection};
 use super::directory::{Directory, Servers};
 use super::options::Options;
 use super::process::{Process, SessionKey, lock};
@@ -57,7 +57,8 @@ fn connect(
             if is_timed.is_some() {
                 lock(&calling.sockets).push(socket);
             }
-            Box::new(Connection::to_server(transport, is_timed)) as Box<dyn RpcTransport>
+            let calls = is_timed.map(|is_timed| Calls::new(is_timed, step, options.timeout));
+            Box::new(Connection::to_server(transport, calls)) as Box<dyn RpcTransport>
         });
         opened.map_err(|error| {
             let status = error.status();
