@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use ashmem::{Region, page_size};
+use ashmem::{Protection, Region, page_size};
 use ashmem_binder::rsbinder::shared_memory::{
     BnMemoryHeap, GET_MEMORY, HEAP_ID, IMEMORY_DESCRIPTOR, IMEMORY_HEAP_DESCRIPTOR, IMemoryHeap, SharedBytes,
 };
@@ -116,6 +116,12 @@ fn purgeable() -> OwnedFd {
     Region::options().purgeable().create("lie", PAGE).unwrap().into_fd().unwrap()
 }
 
+fn masked(mask: Protection) -> OwnedFd {
+    let region = Region::create("lie", PAGE).unwrap();
+    region.set_protection(mask).unwrap();
+    region.into_fd().unwrap()
+}
+
 fn pipe() -> OwnedFd {
     rustix::pipe::pipe().unwrap().0
 }
@@ -154,6 +160,8 @@ fn lies() -> Vec<Lie> {
         ("write-sealed, not said", false, || {
             heap(memfd(PAGE, SealFlags::SHRINK | SealFlags::FUTURE_WRITE), SIZE, 0, 0)
         }),
+        ("nobody may read it", false, || heap(masked(Protection::empty()), SIZE, 0, 1)),
+        ("everybody may read it", true, || heap(masked(Protection::READ), SIZE, 0, 1)),
         ("no descriptor", false, || {
             let heap = FalseHeap { fd: None, size: SIZE, offset: 0, flags: 0 };
             Binder::new(BnMemoryHeap(Arc::new(heap))).as_binder()

@@ -257,7 +257,7 @@ fn threads_that_find_a_service_at_once_share_a_session() {
     let services = place.manager();
     let before = worker.descriptors();
     std::thread::scope(|scope| {
-        for _ in 0..8 {
+        for _ in 0..200 {
             scope.spawn(|| assert_eq!(who(&services.get_service("a").expect("found")), Ok(worker.id())));
         }
     });
@@ -430,12 +430,26 @@ fn a_directory_that_is_not_there_has_no_services() {
 fn a_directory_that_was_removed_is_made_again() {
     let place = Place::new();
     let services = place.manager();
-    for _ in 0..3 {
-        services.add_service("a", &subject()).expect("added");
-        assert_eq!(Worker::start(&place.address, "call a").says(), std::process::id().to_string());
+    let names = ["a", "b", "c"];
+    for (number, name) in names.into_iter().enumerate() {
+        services.add_service(name, &subject()).expect("added");
+        // What was served before is found again, too.
+        for name in &names[..=number] {
+            let answer = Worker::start(&place.address, &format!("call {name}")).says();
+            assert_eq!(answer, std::process::id().to_string(), "{name}");
+        }
+        assert_eq!(services.list_services().expect("listed"), names[..=number]);
         fs::remove_dir_all(place.path()).expect("removed");
         assert!(services.check_service("a").expect("looked").is_none());
     }
+    // By now it may be somebody else's.
+    let other = Worker::serve(&place.address, "b");
+    services.add_service("d", &subject()).expect("added");
+    assert_eq!(services.list_services().expect("listed"), ["a", "b", "c", "d"]);
+    assert_eq!(who(&services.get_service("b").expect("found")), Ok(other.id()));
+    assert_eq!(outcome(&services.remove_service("b")), "none");
+    services.remove_service("a").expect("ours");
+    assert_eq!(services.list_services().expect("listed"), ["b", "c", "d"]);
 }
 
 #[test]

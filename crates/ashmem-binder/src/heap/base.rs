@@ -21,7 +21,8 @@ const OPERATION: &str = "make heap";
 /// [`BpMemoryHeap`](super::BpMemoryHeap) here and with `BpMemoryHeap` of libbinder on Android. Clones are the same heap; it
 /// lives until the last of them and the last client's proxy are gone.
 ///
-/// Its file can neither grow nor shrink. Heaps that are not `READ_ONLY` are purgeable: server and clients may unpin their pages.
+/// Heaps of [`create`](MemoryHeapBase::create) can neither grow nor shrink; others cannot shrink, nor grow once their region has a
+/// control block or is sealed. Heaps that are not `READ_ONLY` are purgeable: server and clients may unpin their pages.
 ///
 /// Stands for `MemoryHeapBase`, `BnMemoryHeap`.
 ///
@@ -149,6 +150,8 @@ impl fmt::Debug for MemoryHeapBase {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
+    use ashmem::Contents;
+
     use super::*;
 
     fn seals(heap: &MemoryHeapBase) -> SealFlags {
@@ -189,6 +192,19 @@ mod tests {
         }
         let pipe = rustix::pipe::pipe().unwrap().0;
         assert!(matches!(MemoryHeapBase::from_fd(pipe, 0, HeapFlags::empty(), 0), Err(Error::Memory { .. })));
+    }
+
+    #[test]
+    fn a_heap_that_ends_within_a_page_has_that_page() {
+        let region = Region::options().purgeable().create("whole", 4 * page_size()).unwrap();
+        let fd = region.as_fd().try_clone_to_owned().unwrap();
+        let heap = MemoryHeapBase::from_fd(fd, page_size() + 10, HeapFlags::empty(), page_size()).unwrap();
+        heap.unpin(..).unwrap();
+        assert_eq!(region.stats().unwrap().unpinned_pages, 2);
+        assert_eq!(heap.lease(page_size()..).unwrap().contents(), Contents::Intact);
+        assert_eq!(heap.pin(page_size()..page_size() + 10).unwrap(), Contents::Intact);
+        assert!(matches!(heap.pin(..page_size() + 1), Err(Error::Memory { .. })));
+        assert_eq!(region.stats().unwrap().unpinned_pages, 1);
     }
 
     #[test]

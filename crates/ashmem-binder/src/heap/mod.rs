@@ -24,7 +24,8 @@ use crate::{Error, Result};
 /// A heap in this process, whoever made it: the server's behind a [`MemoryHeapBase`], the clients' behind a [`BpMemoryHeap`].
 ///
 /// It is a part of a [`Region`], as a rule all of it, with its mapping. Pins, leases and contents are those of the region, so
-/// server and clients see each other's. All ranges are in bytes from the start of the heap.
+/// server and clients see each other's. All ranges are in bytes from the start of the heap, and of whole pages: their ends are multiples of
+/// the page size, or the end of the heap.
 ///
 /// Stands for `IMemoryHeap`: `getHeapID` is [`AsFd`], `getBase` is [`Heap::mapping`].
 ///
@@ -185,7 +186,12 @@ impl Heap {
     /// A range of the heap as one of the region.
     fn in_region(&self, range: &impl RangeBounds<u64>, operation: &'static str) -> Result<Range<u64>> {
         let Range { start, end } = self.bytes(range, operation)?;
-        Ok(self.offset + start..self.offset + end)
+        let mut end = self.offset + end;
+        if end == self.offset + self.size {
+            // To the end of the page, for that is a heap's as well.
+            end = end.next_multiple_of(page_size()).min(self.region()?.size());
+        }
+        Ok(self.offset + start..end)
     }
 
     /// Start and end of a range, which is inside of the heap.

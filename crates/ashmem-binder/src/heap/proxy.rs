@@ -15,7 +15,8 @@ const OPERATION: &str = "ask for heap";
 ///
 /// It asks the server when it is used first, maps the memory once and keeps it: after that there is neither a transaction nor a
 /// system call, and the memory stays when the server ends. One heap has one `BpMemoryHeap` in a process, however often its
-/// binder comes in; when the last clone goes, the mapping goes.
+/// binder comes in; when the last clone goes, the mapping goes. (Over sockets: in a session. Service managers with different options
+/// have sessions of their own.)
 ///
 /// Stands for `BpMemoryHeap`, `HeapCache`.
 ///

@@ -36,7 +36,7 @@ impl MemoryHeapBase {
     /// [asks for](BpMemoryHeap::rebuild), in any thread that serves clients, and in several at once. What it says when it
     /// fails is for the client's user.
     ///
-    /// Clients find it as the extension of the heap's binder, which must not have another one.
+    /// It must not own a clone of the heap: neither would ever be freed. Clients find it as the extension of the heap's binder, which must not have another one.
     ///
     /// # Examples
     /// ```

@@ -29,7 +29,7 @@ impl Received {
         let fd = sent.heap_fd().ok_or(NOT_MAPPED)?;
         seal_against_shrinking(fd)?;
         // Only now, as it cannot get less any more.
-        let available = Region::probe(fd).map_err(Error::memory(OPERATION))?;
+        let available = Region::probe_for(fd, Protection::READ).map_err(Error::memory(OPERATION))?;
         let (offset, size) = (sent.offset() as u64, sent.size() as u64);
         if size == 0 || offset.checked_add(size).is_none_or(|end| end > available) {
             return Err(Error::OutOfHeap { operation: OPERATION, offset, size, heap_size: available });

@@ -242,10 +242,11 @@ impl Servers {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let make = || {
             let file = fs::openat(&self.fd, server.alive(), flags, Mode::RUSR | Mode::WUSR)?;
+            fs::fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive)?;
             if others {
+                // Not before it is locked, or they could lock it.
                 fs::fchmod(&file, Mode::from_raw_mode(0o644))?;
             }
-            fs::fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive)?;
             Ok(file)
         };
         make().map_err(|error: Errno| failed("make the socket of a process's services", error))
@@ -303,8 +304,9 @@ fn open_private(
     let refused = |reason| Error::NotPrivate { path: path.to_owned(), reason };
     if let Some(mode) = make {
         match fs::mkdirat(&parent, name, Mode::RWXU) {
-            // The umask has no say in it.
-            Ok(()) => fs::chmodat(&parent, name, mode, AtFlags::empty())
+            // The umask has no say in it. Through a descriptor: who may write to the parent may have replaced it.
+            Ok(()) => fs::openat(&parent, name, OPEN.difference(OFlags::PATH), Mode::empty())
+                .and_then(|made| fs::fchmod(made, mode))
                 .map_err(Error::system("make the directory of services"))?,
             Err(Errno::EXIST) => {}
             // It may be there all the same.

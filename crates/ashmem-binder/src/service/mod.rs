@@ -56,7 +56,11 @@ const VARIABLE: &str = "ASHMEM_BINDER";
 /// By default that is a directory, with a socket for each process that serves something: no root, no driver,
 /// no daemon. An [address](ServiceManager::at) can name another directory, or the kernel's binder. Cloning is
 /// cheap, and dropping the last clone removes no service: services stay as long as their process lives, or
-/// until they are [removed](ServiceManager::remove_service).
+/// until they are [removed](ServiceManager::remove_service). If the directory is removed, they cannot be found
+/// until their process adds another one.
+///
+/// Connections stay as long as both processes live: five to each process whose services were looked for. A
+/// process accepts as many as half of its descriptors (`RLIMIT_NOFILE`), up to 2,048, and 64 from one process.
 ///
 /// # Trust
 ///
@@ -236,6 +240,9 @@ impl ServiceManager {
 
     /// Waits until there is a service of that name; `None` waits for ever. Fails with
     /// [`Error::NoSuchService`] when the time is over.
+    ///
+    /// A process that has the name, but does not answer, is waited for as long as
+    /// [`check_service`](ServiceManager::check_service) says, whatever `timeout` is.
     pub fn wait_for_service(&self, name: &str, timeout: Option<Duration>) -> Result<SIBinder> {
         let name = Name::new(name)?;
         let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));

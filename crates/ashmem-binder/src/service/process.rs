@@ -1,7 +1,8 @@
 //! What a process keeps about services, and a child does not inherit.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use rsbinder::SIBinder;
 use rsbinder::rpc::RpcSession;
@@ -27,6 +28,8 @@ pub(super) struct Process {
     /// Before its files are there, and until they are gone.
     own: Mutex<HashSet<ServerFile>>,
     sessions: Mutex<HashMap<SessionKey, Arc<RpcSession>>>,
+    /// Whose turn it is to make a session.
+    turns: Mutex<HashMap<SessionKey, Weak<Mutex<()>>>>,
     /// What was added to the kernel's binder.
     pub(super) kernel: Mutex<HashMap<String, SIBinder>>,
     /// See [`super::directory`].
@@ -79,6 +82,23 @@ impl Process {
         lock(&self.servers).get(key).cloned()
     }
 
+    /// One for the same directory whose files are gone: of another directory by now, if that was made again.
+    pub(super) fn lost_server(&self, path: &Path, options: &Options) -> Option<(ServerKey, Arc<Server>)> {
+        let servers = lock(&self.servers);
+        let mut lost = servers
+            .iter()
+            .filter(|(key, server)| key.1 == *options && server.path == path && !server.is_reachable());
+        lost.next().map(|(key, server)| (key.clone(), server.clone()))
+    }
+
+    /// Forgets a server, unless there is another one in its place.
+    pub(super) fn forget_server(&self, key: &ServerKey, server: &Arc<Server>) {
+        let mut servers = lock(&self.servers);
+        if servers.get(key).is_some_and(|known| Arc::ptr_eq(known, server)) {
+            servers.remove(key);
+        }
+    }
+
     /// All of this process's in one directory.
     pub(super) fn servers_in(&self, directory: (u64, u64)) -> Vec<Arc<Server>> {
         let servers = lock(&self.servers);
@@ -113,6 +133,19 @@ impl Process {
         drop(sessions);
         drop(ended);
         found
+    }
+
+    /// What a thread locks while it makes a session, so that many who come at once do not take all places
+    /// that the server has for one process. Held for a few round trips, which have a time limit.
+    pub(super) fn turn(&self, key: &SessionKey) -> Arc<Mutex<()>> {
+        let mut turns = lock(&self.turns);
+        if let Some(turn) = turns.get(key).and_then(Weak::upgrade) {
+            return turn;
+        }
+        turns.retain(|_, turn| turn.strong_count() > 0);
+        let turn = Arc::default();
+        turns.insert(key.clone(), Arc::downgrade(&turn));
+        turn
     }
 
     /// Keeps a new session unless another thread was faster; that one's is to be used then.

@@ -79,9 +79,24 @@ impl Registry {
         if let Some(server) = process.server(&key).filter(|server| server.is_reachable()) {
             return Ok(server);
         }
-        let new = Arc::new(Server::start(process, directory, &self.options)?);
+        // Somebody may have removed the directory. What was served goes on, and is found again.
+        let lost = process.lost_server(directory.path(), &self.options);
+        let services = lost.as_ref().map(|(_, server)| server.services.clone()).unwrap_or_default();
+        let new = Arc::new(Server::start(process, directory, &self.options, services)?);
         let (server, other) = process.keep_server(key, new);
-        drop(other);
+        if let Some((key, lost)) = &lost {
+            process.forget_server(key, lost);
+            for name in server.services.names() {
+                // It may be another process's by now.
+                let claimed =
+                    Name::new(&name).and_then(|name| self.claim(process, directory, name, &server.file));
+                if !claimed? {
+                    server.services.remove(&name);
+                }
+            }
+        }
+        // Outside of every lock: this removes their files.
+        drop((lost, other));
         Ok(server)
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -45,6 +46,10 @@ impl Services {
             services.insert(name.to_owned(), binder.clone());
         }
         vacant
+    }
+
+    pub(super) fn names(&self) -> Vec<String> {
+        lock(&self.0).keys().cloned().collect()
     }
 
     pub(super) fn remove(&self, name: &str) -> bool {
@@ -98,6 +103,8 @@ impl Remotable for ServiceDirectory {
 /// this lives.
 pub(super) struct Server {
     pub(super) file: ServerFile,
+    /// Of its directory.
+    pub(super) path: PathBuf,
     pub(super) services: Arc<Services>,
     files: Files,
     accepting: Arc<Accepting>,
@@ -131,11 +138,12 @@ struct Accepting {
 }
 
 impl Server {
-    /// Makes a server for one directory, which serves nothing yet.
+    /// Makes a server for one directory.
     pub(super) fn start(
         process: &'static Process,
         directory: &Directory,
         options: &Options,
+        services: Arc<Services>,
     ) -> Result<Server> {
         const OPERATION: &str = "make the socket of a process's services";
         let Some(servers) = directory.servers(options, true)? else {
@@ -150,7 +158,6 @@ impl Server {
             files.servers.sweep(process, &lock)?;
             files.alive = Some(files.servers.make_alive(&file, others, &lock)?);
         }
-        let services = Arc::new(Services::default());
         let listener = files
             .servers
             .with_path(file.socket(), |path| UnixListener::bind(path))
@@ -169,7 +176,7 @@ impl Server {
             .name("binder-accept".to_owned())
             .spawn(move || thread.run())
             .map_err(Error::system("start the thread that accepts connections to services"))?;
-        Ok(Server { file, services, files, accepting })
+        Ok(Server { file, path: directory.path().to_owned(), services, files, accepting })
     }
 
     /// Whether its files are still there: the directory may have been removed, and made again.

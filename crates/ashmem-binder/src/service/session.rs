@@ -38,7 +38,11 @@ pub(super) fn session(
     if let Some(session) = process.session(&key) {
         return Ok(session);
     }
-    // Two threads may both get here; the first one's is kept.
+    let turn = process.turn(&key);
+    let _turn = lock(&turn);
+    if let Some(session) = process.session(&key) {
+        return Ok(session);
+    }
     let session = connect(directory, servers, server, options)?;
     Ok(process.keep_session(key, Arc::new(session)))
 }

@@ -12,7 +12,7 @@ use crate::page::SIZE_MAX;
 use crate::sys::lock::Kind;
 use crate::sys::memfd::Status;
 use crate::sys::{lock, memfd};
-use crate::{Error, Result, reclaim};
+use crate::{Error, Protection, Result, reclaim};
 
 /// How long a receiver waits for somebody who is appending the control block right now.
 const APPEND_WAIT: Duration = Duration::from_secs(1);
@@ -39,7 +39,7 @@ impl Region {
     /// # Errors
     /// As [`Region::from_fd`].
     pub fn from_fd_with(fd: OwnedFd, options: RegionOptions) -> Result<Region> {
-        let (size, is_marked) = described(fd.as_fd())?;
+        let Described { size, is_marked, .. } = described(fd.as_fd())?;
         let region = Region::new(fd, size, None, options.take_reclaimer());
         let control = region.inner.control()?;
         if is_marked && control.is_none() {
@@ -73,8 +73,19 @@ impl Region {
     /// # Ok::<(), ashmem::Error>(())
     /// ```
     pub fn probe(fd: impl AsFd) -> Result<u64> {
+        Region::probe_for(fd, Protection::empty())
+    }
+
+    /// [`Region::probe`] for who wants to map it so, without this library: refused as far as the file's mode says that the mask
+    /// does not allow it. What is said in a control block alone is not looked at.
+    #[doc(hidden)]
+    pub fn probe_for(fd: impl AsFd, needed: Protection) -> Result<u64> {
         let fd = fd.as_fd();
-        let (size, is_marked) = described(fd)?;
+        let Described { size, is_marked, removed } = described(fd)?;
+        if removed.intersects(needed) {
+            let mask = Protection::all().difference(removed);
+            return Err(Error::ProtectionDenied { operation: "map region", needed, mask });
+        }
         if is_marked {
             let seals = memfd::seals(fd).map_err(Error::system("read seals"))?;
             if !seals.contains(SealFlags::SHRINK | SealFlags::GROW) {
@@ -127,8 +138,17 @@ impl Region {
     }
 }
 
-/// Size in bytes of the region behind a descriptor, and whether its file is marked as having a control block.
-fn described(fd: BorrowedFd<'_>) -> Result<(u64, bool)> {
+/// What the kernel says of the file behind a descriptor.
+struct Described {
+    /// Of the region, in bytes.
+    size: u64,
+    /// As having a control block.
+    is_marked: bool,
+    /// From the protection mask, as far as the mode says so.
+    removed: Protection,
+}
+
+fn described(fd: BorrowedFd<'_>) -> Result<Described> {
     let status = settled_status(fd)?;
     let size = if status.has_control_mark {
         Layout::from_file_size(status.size)
@@ -140,7 +160,7 @@ fn described(fd: BorrowedFd<'_>) -> Result<(u64, bool)> {
     if size == 0 || size > SIZE_MAX {
         return Err(Error::InvalidSize { size, max: SIZE_MAX });
     }
-    Ok((size, status.has_control_mark))
+    Ok(Described { size, is_marked: status.has_control_mark, removed: status.removed })
 }
 
 /// The status of a memfd at a moment when nobody was between growing it by a control block and marking that. Who does so
