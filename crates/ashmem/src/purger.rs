@@ -197,7 +197,8 @@ pub(crate) fn purge(
 }
 
 /// Gives back the memory that is in purged pages, and returns how many bytes that were: whoever built them failed to the point of dying.
-/// Does nothing while somebody builds something in the region, and where others than builders may write to purged pages.
+/// Spares what somebody holds: it may have been there when a builder failed. Does nothing while somebody builds something in the region,
+/// and where others than builders may write to purged pages.
 pub(crate) fn sweep(region: &Inner, control: &Control) -> u64 {
     if !control.is_writable() || !control.is_built() || !control.area().load().may_have_purged() {
         return 0;
@@ -214,14 +215,16 @@ pub(crate) fn sweep(region: &Inner, control: &Control) -> u64 {
     let mut left: Vec<Range<u64>> = Vec::new();
     let looked = memfd::each_extent(file.as_fd(), 0, control.layout().control_start(), |extent| {
         let pages = extent.start / page..extent.end.div_ceil(page);
-        let base = pages.start / PAGES_PER_WORD * PAGES_PER_WORD;
-        let purged: Vec<Select> = table
+        let first = pages.start / PAGES_PER_WORD;
+        let base = first * PAGES_PER_WORD;
+        let mut purged: Vec<Select> = table
             .select(pages)
             .map(|(index, select)| {
                 let states = table.read_word(index).map(|(_, _, states)| states.purged().and(select));
                 states.unwrap_or(Select::NONE)
             })
             .collect();
+        held::spare(file.as_fd(), control, first as usize, &mut purged);
         left.extend(runs(&purged).map(|run| base + run.start..base + run.end));
     });
     if looked.is_err() {

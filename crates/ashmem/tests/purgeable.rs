@@ -162,6 +162,45 @@ fn a_builder_that_fails_or_panics_leaves_nothing() {
 }
 
 #[test]
+fn what_is_leased_stays_when_a_build_fails() {
+    let fails = Arc::new(AtomicBool::new(false));
+    let how = fails.clone();
+    let reclaimer = Reclaimer::builder().without_thread().build();
+    let numbered = Purgeable::<Error>::options()
+        .region(Region::options().reclaimer(&reclaimer))
+        .create("leased", 64 * page_size(), move |all: &View<'_>| {
+            if how.load(Ordering::Relaxed) {
+                return Err("no source");
+            }
+            numbers(all).unwrap();
+            Ok(())
+        })
+        .unwrap();
+    drop(numbered.get().unwrap());
+    let region = numbered.region();
+    // Counted, and by a lock of a description that only reads.
+    let reader = Region::from_fd(region.share_read_only().unwrap()).unwrap();
+    let leases = [region.lease(..page_size()).unwrap(), reader.lease(page_size()..3 * page_size()).unwrap()];
+    assert_eq!(region.purge().unwrap(), 61 * page_size());
+    fails.store(true, Ordering::Relaxed);
+    let first = |pages: u64| {
+        let mapping = reader.map_read_only().unwrap();
+        (0..pages).all(|page| mapping.load_u64(page * page_size()).unwrap() == page + 1)
+    };
+    for _ in 0..2 {
+        assert!(matches!(numbered.get(), Err(BuildError::Builder("no source"))));
+        assert_eq!(reclaimer.purge_all().bytes, 0, "what is leased is not taken");
+        reclaimer.reclaim(u64::MAX);
+        assert!(first(3) && leases.iter().all(|lease| !lease.contents().is_purged()));
+    }
+    drop(leases);
+    assert!(region.lease(..page_size()).unwrap().contents().is_purged(), "they count as purged");
+    assert_eq!(reclaimer.reclaim(u64::MAX).bytes, 3 * page_size());
+    fails.store(false, Ordering::Relaxed);
+    assert!(is_numbered(&numbered.get().unwrap()));
+}
+
+#[test]
 fn small_contents_stay() {
     let built = Arc::new(AtomicU64::new(0));
     let count = built.clone();

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fmt;
+use std::ops::Range;
 use std::time::Duration;
 
 use super::{CacheEntry, CacheOptions, Counter, Found, Geometry, Index, KEY_MAX, Key, Lookup};
@@ -10,6 +11,8 @@ use crate::mapping::View;
 use crate::page::page_size;
 use crate::purgeable::build_purged;
 use crate::purger::PinWait;
+use crate::region::Inner;
+use crate::sys::memfd;
 use crate::{BuildError, Error, Mapping, PageRange, Region, Result};
 
 /// The number of the claim that stands for the cache's lock; those of the entries come behind it.
@@ -257,7 +260,9 @@ impl Cache {
                 build(&part.view(..found.len)?).map_err(BuildError::Builder)
             };
             self.reserve(index, control, found)?;
+            let unfinished = Unfinished { inner, pages: found.pages.clone() };
             build_purged(inner, control, mapping, found.pages.clone(), u64::MAX, &mut build)?;
+            std::mem::forget(unfinished);
         }
         Ok(Some(entry))
     }
@@ -279,6 +284,22 @@ impl Cache {
         let view = mapping.view(start..start + found.len.max(1))?;
         let hold = self.region.inner.hold(Some(control), range)?.for_use();
         Ok(CacheEntry { hold, view, is_built: false })
+    }
+}
+
+/// Pages of an entry that a builder is at. Takes away what it has written, if it does not come to an end.
+///
+/// Nobody else has leased any of them while they were there: an entry is held, and so purged, as a whole.
+struct Unfinished<'a> {
+    inner: &'a Inner,
+    pages: Range<u64>,
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        let (start, end) = (self.pages.start * page_size(), self.pages.end * page_size());
+        // They count as purged, whatever is in them.
+        let _ = memfd::punch(self.inner.fd(), start, end - start);
     }
 }
 

@@ -5,10 +5,9 @@ use std::ops::Range;
 use crate::control::Control;
 use crate::mapping::View;
 use crate::page::page_size;
-use crate::purger::PinWait;
+use crate::purger::{self, PinWait};
 use crate::region::Inner;
 use crate::state;
-use crate::sys::memfd;
 use crate::{Error, Mapping, Result};
 
 /// Why contents are not there.
@@ -26,7 +25,8 @@ pub enum BuildError<E> {
 /// unpinned.
 ///
 /// The caller holds the pages, so that none of them goes, and has the claim to build them, so that nobody else does. While a page is
-/// built it stays PURGED: nobody takes it for built, nobody purges it, and if this process dies, it is as it was.
+/// built it stays PURGED: nobody takes it for built, nobody purges it, and if this process dies, it is as it was. What a builder
+/// that fails has written is the caller's to take away.
 pub(crate) fn build_purged<E>(
     inner: &Inner,
     control: &Control,
@@ -50,9 +50,7 @@ pub(crate) fn build_purged<E>(
             let bytes = part.start * page_size()..(part.end * page_size()).min(mapping.len());
             let view = mapping.view(bytes.clone())?;
             table.lose(part.clone()).map_err(Error::from)?;
-            let unfinished = Unfinished { inner, pages: part.clone() };
             build(&view)?;
-            std::mem::forget(unfinished);
             table.accept(part, state::now(), &mut wait)?;
             built += bytes.end - bytes.start;
         }
@@ -73,16 +71,28 @@ fn parts(run: &Range<u64>, pages: &Range<u64>, length: u64) -> impl Iterator<Ite
     (first..last).map(move |part| origin + part * length..(origin + (part + 1) * length).min(end))
 }
 
-/// Pages that a builder is at. Takes away what it has written, if it does not come to an end.
-struct Unfinished<'a> {
+/// Takes away what a builder has written that did not come to an end, unless somebody holds it: pages of the part may have been
+/// there before, and be leased. Those count as purged, too, but keep what is in them until nobody holds them.
+///
+/// Made before the builder's own hold and claim, and so dropped after those, when it panics.
+pub(crate) struct Unbuilt<'a> {
     inner: &'a Inner,
-    pages: Range<u64>,
+    control: &'a Control,
 }
 
-impl Drop for Unfinished<'_> {
+impl<'a> Unbuilt<'a> {
+    pub(crate) fn new(inner: &'a Inner, control: &'a Control) -> Unbuilt<'a> {
+        Unbuilt { inner, control }
+    }
+
+    /// All was built.
+    pub(crate) fn forget(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Unbuilt<'_> {
     fn drop(&mut self) {
-        let (start, end) = (self.pages.start * page_size(), self.pages.end * page_size());
-        // They count as purged, whatever is in them.
-        let _ = memfd::punch(self.inner.fd(), start, end - start);
+        purger::sweep(self.inner, self.control);
     }
 }

@@ -8,7 +8,7 @@ use std::ops::{Deref, Range, RangeBounds};
 use std::time::Duration;
 
 pub use build::BuildError;
-pub(crate) use build::build_purged;
+pub(crate) use build::{Unbuilt, build_purged};
 pub use options::PurgeableOptions;
 
 use crate::control::Control;
@@ -79,7 +79,8 @@ impl<E> Purgeable<E> {
     /// When they are, this and the end of the guard cost some nanoseconds each.
     ///
     /// # Errors
-    /// [`BuildError::Builder`] with the builder's own error; what it had written is gone then. [`BuildError::Region`]: those of
+    /// [`BuildError::Builder`] with the builder's own error; what it had written is gone then, unless somebody has leased pages of
+    /// the same part, which were there: those stay as they are for as long. [`BuildError::Region`]: those of
     /// [`Region::pin_guard`]; [`Error::BuildReentered`] in a builder that asks for what it builds;
     /// [`Error::BuildStuck`] when somebody else has been building for longer than the
     /// [patience](PurgeableOptions::patience).
@@ -102,12 +103,14 @@ impl<E> Purgeable<E> {
         if self.is_kept() && control.area().load().is_all_pinned() {
             return Ok(PurgeableGuard { hold: None, mapping, built_bytes: 0 });
         }
+        let unbuilt = Unbuilt::new(inner, control);
         let hold = inner.hold(Some(control), self.all())?.for_use();
         // Ends when the rest fails.
         let mut guard = PurgeableGuard { hold: Some(hold), mapping, built_bytes: 0 };
         if control.area().load().may_have_purged() {
             guard.built_bytes = self.build_pages(control, mapping, 0..control.layout().pages())?;
         }
+        unbuilt.forget();
         // In one word for all pages, which the next `get` finds at once.
         if self.is_kept() {
             let _ = self.region.pin(..)?;
@@ -142,10 +145,13 @@ impl<E> Purgeable<E> {
         let inner = &self.region.inner;
         let control = inner.need_control("pin")?;
         let mapping = inner.own_mapping(&self.region)?;
+        let unbuilt = Unbuilt::new(inner, control);
         let hold = inner.hold(Some(control), range)?.for_use();
         // Ends the hold.
         let _guard = PurgeableGuard { hold: Some(hold), mapping, built_bytes: 0 };
-        self.build_pages(control, mapping, pages)
+        let built = self.build_pages(control, mapping, pages)?;
+        unbuilt.forget();
+        Ok(built)
     }
 
     /// Builds what is purged among the pages, once nobody else does. They are held.
