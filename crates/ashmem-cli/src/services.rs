@@ -1,7 +1,7 @@
 //! `ashmem services`: what is served, and by whom.
 
 use std::io::{self, Write};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,10 @@ use crate::text::{new_table, printable, size};
 
 /// How long services may take to answer, all of them together. A process that lives answers in microseconds.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How many are asked at once. Each may open a session, and a process lets in some twelve of another one.
+const THREADS: usize = 8;
+/// How long nobody may answer before more are asked.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// List the services
 ///
@@ -75,27 +79,41 @@ pub fn run(arguments: &Arguments) -> Result<(), Error> {
     }
 }
 
-/// Asks all at once, for one that hangs must not keep the others.
+/// Asks in a few threads, and in more while no answer comes, for one that hangs must not keep the others.
 fn look(services: &ServiceManager, names: Vec<String>) -> Vec<Line> {
-    let (sender, receiver) = mpsc::channel();
     let mut lines: Vec<_> = names.iter().map(|name| Line::empty(name, Kind::Silent)).collect();
-    for (index, name) in names.into_iter().enumerate() {
-        let (services, sender) = (services.clone(), sender.clone());
-        // Ends with the process, if it hangs.
-        let started = thread::Builder::new().stack_size(256 * 1024).spawn(move || {
-            // Nobody listens any more when the time is over.
-            let _ = sender.send((index, ask(&services, &name)));
-        });
-        if let Err(error) = started {
-            lines[index].trouble = Some(error.to_string());
+    let (sender, receiver) = mpsc::channel();
+    let left = Arc::new(Mutex::new(names.into_iter().enumerate()));
+    let start = || {
+        for _ in 0..THREADS {
+            let (services, sender, left) = (services.clone(), sender.clone(), left.clone());
+            // Ends with the process, if it hangs.
+            let started = thread::Builder::new().stack_size(256 * 1024).spawn(move || {
+                while let Some((index, name)) = next(&left) {
+                    // Nobody listens any more when the time is over.
+                    let _ = sender.send((index, ask(&services, &name)));
+                }
+            });
+            started?;
+        }
+        Ok::<(), io::Error>(())
+    };
+    let deadline = Instant::now() + PATIENCE;
+    let mut started = start();
+    let mut missing = lines.len();
+    let mut answers = Vec::new();
+    while missing > 0 {
+        let patience = deadline.saturating_duration_since(Instant::now());
+        match receiver.recv_timeout(patience.min(PAUSE)) {
+            Ok(answer) => {
+                answers.push(answer);
+                missing -= 1;
+            }
+            Err(_) if patience.is_zero() => break,
+            Err(_) => started = started.and_then(|()| start()),
         }
     }
-    drop(sender);
-    let deadline = Instant::now() + PATIENCE;
-    let mut answers = Vec::new();
-    while let Ok(answer) = receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-        answers.push(answer);
-    }
+    let trouble = started.err().map_or_else(|| "does not answer".to_owned(), |error| error.to_string());
     for (index, line) in answers {
         match line {
             Some(line) => lines[index] = line,
@@ -103,12 +121,16 @@ fn look(services: &ServiceManager, names: Vec<String>) -> Vec<Line> {
         }
     }
     for line in &mut lines {
-        if line.kind == Kind::Silent && line.trouble.is_none() {
-            line.trouble = Some("does not answer".to_owned());
+        if line.kind == Kind::Silent {
+            line.trouble = Some(trouble.clone());
         }
     }
     lines.retain(|line| !line.name.is_empty());
     lines
+}
+
+fn next<T>(left: &Mutex<impl Iterator<Item = T>>) -> Option<T> {
+    left.lock().unwrap_or_else(PoisonError::into_inner).next()
 }
 
 /// What there is to say about a service; none when it has ended since.

@@ -5,7 +5,13 @@ use comfy_table::{CellAlignment, Table, TableComponent, presets};
 
 /// A text of one line that does nothing to a terminal, whatever a file or a service is called.
 pub fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+    text.chars().map(|c| if is_harmless(c) { c } else { char::REPLACEMENT_CHARACTER }).collect()
+}
+
+/// Whether it neither controls a terminal, nor ends a line, nor turns the direction of what follows.
+fn is_harmless(c: char) -> bool {
+    !(c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'))
 }
 
 /// The beginning of a name, as much of it as the kernel takes for a region.
@@ -67,6 +73,7 @@ mod tests {
     #[test]
     fn terminals_are_left_alone() {
         assert_eq!(printable("a\nb\x1b[K"), "a\u{fffd}b\u{fffd}[K");
+        assert_eq!(printable("a\u{202e}b\u{2028}ä\u{9b}"), "a\u{fffd}b\u{fffd}ä\u{fffd}");
     }
 
     #[test]

@@ -531,6 +531,23 @@ fn a_service_that_does_not_answer_is_listed_as_silent() {
     assert!(text(&place.ashmem(&["services"]).output().unwrap().stdout).contains("does not answer"));
 }
 
+#[test]
+fn many_services_of_one_process_are_listed() {
+    let place = Place::new();
+    let services = place.services();
+    let heap = MemoryHeapBase::create("many", 1, HeapFlags::empty()).unwrap();
+    for number in 0..100 {
+        services.add_service(&number.to_string(), &heap.binder()).unwrap();
+    }
+    for _ in 0..10 {
+        let output = place.ashmem(&["services", "--json"]).output().unwrap();
+        let lines: Value = serde_json::from_str(text(success(&output))).unwrap();
+        assert_eq!(lines.as_array().unwrap().len(), 100);
+        let other = lines.as_array().unwrap().iter().find(|line| line["kind"] != "heap");
+        assert!(other.is_none(), "{other:?}");
+    }
+}
+
 /// A service that has nothing to do with memory.
 mod other {
     use std::io::Write;

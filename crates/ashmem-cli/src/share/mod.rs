@@ -35,7 +35,8 @@ pub struct Arguments {
     /// The file, or - for standard input
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// Let others only read it, which the kernel enforces
+    /// Let others only read it, which the kernel enforces. With --purgeable, it enforces that for the
+    /// descriptor they get: processes of the same user can open the memory anew, and write
     #[arg(long)]
     read_only: bool,
     /// Give the memory back when the system runs short of it and nobody is reading, and read FILE again when
