@@ -1,6 +1,9 @@
 //! What the kernel says about the system's memory.
 
 use std::fs;
+use std::sync::{Mutex, PoisonError};
+
+use ashmem::pressure::{PressureSource, SystemPressure};
 
 /// A line of `/proc/meminfo`, in bytes.
 pub fn memory_of_system(name: &str) -> Option<u64> {
@@ -13,9 +16,14 @@ fn line_of(text: &str, name: &str) -> Option<u64> {
     kibibytes.checked_mul(1024)
 }
 
-/// Bytes that can be had before the kernel has to kill somebody.
+/// Bytes that can be had before the kernel has to kill somebody: of the system's memory, and of what this process's memory cgroups
+/// may have.
 pub fn obtainable() -> Option<u64> {
-    Some(memory_of_system("MemAvailable")?.saturating_add(memory_of_system("SwapFree").unwrap_or(0)))
+    static SOURCE: Mutex<Option<SystemPressure>> = Mutex::new(None);
+    let mut source = SOURCE.lock().unwrap_or_else(PoisonError::into_inner);
+    let reading = source.get_or_insert_default().read();
+    let least = reading.headrooms.iter().map(|headroom| headroom.available).min()?;
+    Some(least.saturating_add(memory_of_system("SwapFree").unwrap_or(0)))
 }
 
 #[cfg(test)]

@@ -151,6 +151,8 @@ fn ask(services: &ServiceManager, name: &str) -> Option<Line> {
             Err(error) => return broken(&error),
         },
         Err(Error::NoMemory { interface, .. }) => {
+            // As long as names are, or somebody means no good.
+            let interface = interface.chars().take(200).collect::<String>();
             let interface = Some(printable(&interface)).filter(|interface| !interface.is_empty());
             Line { interface, ..Line::empty(name, Kind::Other) }
         }

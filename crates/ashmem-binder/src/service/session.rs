@@ -100,6 +100,8 @@ fn connect(
         (Err(_), Some(error)) => Err(error),
         // It closes connections that it does not want: of users whom it does not trust, or too many.
         (Err(StatusCode::DeadObject), None) => Err(Error::system(OPERATION)(rustix::io::Errno::CONNREFUSED)),
+        // Stopped, perhaps.
+        (Err(StatusCode::TimedOut), None) => Err(Error::system(OPERATION)(rustix::io::Errno::TIMEDOUT)),
         (Err(status), None) => Err(Error::binder(OPERATION)(status)),
     }
 }

@@ -21,7 +21,8 @@ const ATTEMPTS: usize = 3;
 
 /// Write a shared heap to standard output
 ///
-/// Contents that were purged meanwhile are built again by the process that serves them.
+/// Contents that were purged meanwhile are built again by the process that serves them, which may take
+/// up to a minute for each 4 MiB.
 ///
 /// Exit status: 0 when all was written, or nobody reads any more; 2 when it could not be.
 #[derive(Debug, clap::Args)]
@@ -39,7 +40,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Error> {
     let name = arguments.name.as_str();
     let services = arguments.place.services()?;
     let binder = services
-        .check_service(name)?
+        .check_service(name)
+        .map_err(of_service(name))?
         .ok_or_else(|| ashmem_binder::Error::NoSuchService { name: name.to_owned() })?;
     let served = Served::from_binder(name, &binder)?;
     match write(name, &served) {

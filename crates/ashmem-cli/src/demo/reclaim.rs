@@ -114,7 +114,8 @@ pub fn reclaim(
                         let changed = "the file has other contents than before".to_owned();
                         (truth, (!rebuilt.same).then_some(changed))
                     }
-                    Err(error) => (true, Some(crate::with_causes(&error))),
+                    // Nobody has looked at the region then.
+                    Err(error) => (false, Some(crate::with_causes(&error))),
                 }
             }
         };

@@ -12,7 +12,7 @@ use ashmem_binder::{HeapFlags, MemoryHeapBase};
 
 use self::input::{Contents, Input};
 use crate::error::Error;
-use crate::served;
+use crate::served::{self, of_service};
 use crate::signals::Endings;
 use crate::text::size;
 
@@ -52,7 +52,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Error> {
     let services = arguments.place.services()?;
     let name = arguments.name.as_str();
     // Said before a gigabyte is read.
-    if services.check_service(name)?.is_some() {
+    if services.check_service(name).map_err(of_service(name))?.is_some() {
         return Err(ashmem_binder::Error::NameTaken { name: name.to_owned() }.into());
     }
     let input = Input::open(&arguments.file)?;
