@@ -19,6 +19,15 @@ pub(super) struct Kernel {
     endpoint: Endpoint,
 }
 
+/// What the service manager has under a name. It may not have heard yet that the service's process has ended.
+fn find(manager: &hub::ServiceManager, name: Name<'_>) -> Result<Option<SIBinder>> {
+    match manager.try_get_service(name.as_str()) {
+        // The service, if not the manager itself.
+        Err(StatusCode::DeadObject) if manager.try_list_services(DUMP_FLAG_PRIORITY_ALL).is_ok() => Ok(None),
+        found => found.map_err(Error::binder(REACH)),
+    }
+}
+
 impl Kernel {
     /// Nothing is opened before it is used.
     pub(super) fn new(endpoint: Endpoint) -> Kernel {
@@ -68,7 +77,7 @@ impl Kernel {
     pub(super) fn add(&self, name: Name<'_>, binder: &SIBinder) -> Result<()> {
         let manager = self.manager()?;
         // Service managers replace silently.
-        if manager.try_get_service(name.as_str()).map_err(Error::binder(REACH))?.is_some() {
+        if find(&manager, name)?.is_some() {
             return Err(Error::NameTaken { name: name.as_str().to_owned() });
         }
         manager
@@ -95,7 +104,7 @@ impl Kernel {
     }
 
     pub(super) fn check(&self, name: Name<'_>) -> Result<Option<SIBinder>> {
-        self.manager()?.try_get_service(name.as_str()).map_err(Error::binder(REACH))
+        find(&*self.manager()?, name)
     }
 
     pub(super) fn list(&self) -> Result<Vec<String>> {

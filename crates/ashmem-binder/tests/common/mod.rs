@@ -44,9 +44,14 @@ impl Place {
         ServiceManager::at(&self.address).unwrap()
     }
 
+    /// What a role is found by.
+    pub fn name(&self, role: &str) -> String {
+        format!("{}.{role}", self.prefix)
+    }
+
     /// Starts a process that serves what `role` says, and waits for it.
     pub fn start(&self, role: &str) -> Server {
-        let name = format!("{}.{role}", self.prefix);
+        let name = self.name(role);
         let process = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "server", "--ignored", "--nocapture", "--test-threads=1"])
             .envs([(ADDRESS, &*self.address), (NAME, &*name), (ROLE, role)])
@@ -70,6 +75,10 @@ pub struct Server {
 impl Server {
     pub fn binder(&self) -> &SIBinder {
         self.binder.as_ref().unwrap()
+    }
+
+    pub fn id(&self) -> u32 {
+        self.process.id()
     }
 
     /// SIGKILL, and its end.
