@@ -35,7 +35,13 @@ impl<'a> Held<'a> {
 
     /// The pages of page word `index` that are held.
     pub(crate) fn word(&self, index: usize) -> Select {
-        self.live.iter().fold(Select::NONE, |held, slot| held.or(self.holds.held(*slot, index)))
+        self.word_where(index, |_| true)
+    }
+
+    /// As [`word`](Self::word), without a look at the slots whose counts for that word were never written.
+    pub(crate) fn word_where(&self, index: usize, is_written: impl Fn(usize) -> bool) -> Select {
+        let written = self.live.iter().filter(|slot| is_written(**slot));
+        written.fold(Select::NONE, |held, slot| held.or(self.holds.held(*slot, index)))
     }
 }
 

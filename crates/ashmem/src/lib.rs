@@ -83,8 +83,8 @@ pub use self::{
         Clock, Freed, ListenerId, Metrics, Policy, PurgeEvent, Reclaimer, ReclaimerBuilder, SystemClock,
     },
     region::{
-        Contents, FreezeError, Frozen, Lease, NAME_MAX, OwnedLease, OwnedPinGuard, PinGuard, PinStatus,
-        Region, RegionOptions, Stats,
+        Contents, FreezeError, Frozen, Lease, NAME_MAX, OwnedLease, OwnedPinGuard, PageRun, PageState,
+        PinGuard, PinStatus, Region, RegionOptions, Stats,
     },
     ring::Ring,
     shared_memory::SharedMemory,

@@ -3,6 +3,8 @@
 use std::ops::Range;
 use std::os::fd::AsFd;
 
+use rustix::io::Errno;
+
 use crate::control::Control;
 use crate::page::page_size;
 use crate::region::Inner;
@@ -31,7 +33,7 @@ impl Presence {
     /// As `of`, for who has a section open.
     pub(crate) fn within_section(region: &Inner, control: &Control) -> Presence {
         Presence {
-            extents: extents(region, control.layout().control_len()),
+            extents: block_extents(region, control.layout().control_len()),
             slots: control.table().slots.len(),
         }
     }
@@ -45,6 +47,11 @@ impl Presence {
             Some(extent) => Some(extent.start),
             None => Some(u64::MAX),
         }
+    }
+
+    /// Whether the byte at this place of the block may have been written.
+    pub(crate) fn is_written(&self, byte: u64) -> bool {
+        self.absent_until(byte).is_none()
     }
 
     /// For a word that was never written, the index of the first one behind it that may have been.
@@ -67,16 +74,22 @@ impl Presence {
     }
 }
 
-fn extents(region: &Inner, length: u64) -> Option<Vec<Range<u64>>> {
+fn block_extents(region: &Inner, length: u64) -> Option<Vec<Range<u64>>> {
     let start = region.layout().control_start();
+    let mut found = extents(region, start..start + length).ok()?;
+    for extent in &mut found {
+        *extent = extent.start - start..extent.end - start;
+    }
+    Some(found)
+}
+
+/// The stretches of a region's file, in bytes, that are in memory or swap; for who has a section open, or locks nothing.
+pub(crate) fn extents(region: &Inner, bytes: Range<u64>) -> Result<Vec<Range<u64>>, Errno> {
     // Seeking moves the position, which a shared description would show to others.
-    let own = memfd::reopen(region.fd(), false).ok()?;
-    let mut extents = Vec::new();
-    memfd::each_extent(own.as_fd(), start, start + length, |extent| {
-        extents.push(extent.start - start..extent.end - start);
-    })
-    .ok()?;
-    Some(extents)
+    let own = memfd::reopen(region.fd(), false)?;
+    let mut found = Vec::new();
+    memfd::each_extent(own.as_fd(), bytes.start, bytes.end, |extent| found.push(extent))?;
+    Ok(found)
 }
 
 /// Bytes of a region's `runs` (in pages, in order) that are in memory or swap.

@@ -24,7 +24,8 @@ impl Region {
     /// Makes a region of a descriptor that was received.
     ///
     /// Any memfd will do: one without a control block is a region whose size is the file's. Pins of its other holders are seen
-    /// here and the other way round. If pages of it are unpinned already, this process's reclaimer watches it, too.
+    /// here and the other way round. If pages of it are unpinned already, this process's reclaimer watches it, too, unless the
+    /// descriptor is read-only: whoever only looks changes nothing.
     ///
     /// # Errors
     /// [`Error::NotARegion`] when it is not a memfd (of ordinary pages), or when it claims to have a control block that

@@ -214,12 +214,18 @@ impl Region {
     /// [`Error::PurgeLocked`] when another process keeps the purge lock; [`Error::ReadOnly`] through a read-only
     /// descriptor; [`Error::System`], with EPERM when the region lost WRITE.
     pub fn purge(&self) -> Result<u64> {
-        let Some(control) = self.inner.control()? else { return Ok(0) };
+        Ok(self.purge_counted()?.pages * page_size())
+    }
+
+    /// [`purge`](Self::purge), and how many bytes of memory that freed.
+    #[doc(hidden)]
+    pub fn purge_counted(&self) -> Result<Freed> {
+        let Some(control) = self.inner.control()? else { return Ok(Freed::default()) };
         let pages = 0..control.layout().pages();
         let mut freed = Freed::default();
         purger::purge(&self.inner, control, pages, u64::MAX, &|_| true, purger::LOCK_PATIENCE, &mut freed)?;
-        purger::sweep(&self.inner, control);
-        Ok(freed.pages * page_size())
+        freed.bytes += purger::sweep(&self.inner, control);
+        Ok(freed)
     }
 }
 

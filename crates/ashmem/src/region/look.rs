@@ -1,0 +1,349 @@
+//! A look at every page of a region, which changes nothing.
+
+use std::ops::{ControlFlow, Range};
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use super::Region;
+use crate::control::Control;
+use crate::held::{Held, Locked};
+use crate::page::{page_align, page_size};
+use crate::presence::{self, Presence};
+use crate::state::{self, PAGES_PER_WORD, Select, Span, States};
+use crate::sync::Ordering;
+use crate::{Error, Result};
+
+/// What may become of a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum PageState {
+    /// Nobody may take it away.
+    Pinned,
+    /// It is unpinned, and kept by somebody's lease or guard for as long as that lasts.
+    Held,
+    /// It may be taken away.
+    Unpinned,
+    /// It was taken away, and has not been pinned since.
+    Purged,
+}
+
+/// Consecutive pages in one state, of which those that may be taken away were unpinned at one time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PageRun {
+    /// Where they are, in bytes. The last one ends with the region.
+    pub range: Range<u64>,
+    /// Their state.
+    pub state: PageState,
+    /// How long ago they were unpinned, for those that are unpinned. As exact as the kernel's coarse clock.
+    pub unpinned_for: Option<Duration>,
+}
+
+impl Region {
+    /// Calls `each` with what the pages of the region are, in order, until it breaks off.
+    ///
+    /// Changes nothing: not the pin state, not the file, and no page of it comes into being by being looked at. It needs no
+    /// permission to write. Holders go on meanwhile, so the whole is not what was at any one moment.
+    ///
+    /// # Errors
+    /// [`Error::ControlBlockCorrupt`], [`Error::System`].
+    ///
+    /// # Examples
+    /// ```
+    /// use std::ops::ControlFlow;
+    ///
+    /// use ashmem::{PageState, Region, page_size};
+    ///
+    /// let region = Region::create("tiles", 3 * page_size())?;
+    /// region.unpin(page_size()..)?;
+    /// let mut states = Vec::new();
+    /// region.each_run(|run| {
+    ///     states.push((run.range, run.state));
+    ///     ControlFlow::Continue(())
+    /// })?;
+    /// let page = page_size();
+    /// assert_eq!(states, [(0..page, PageState::Pinned), (page..3 * page, PageState::Unpinned)]);
+    /// # Ok::<(), ashmem::Error>(())
+    /// ```
+    pub fn each_run(&self, each: impl FnMut(PageRun) -> ControlFlow<()>) -> Result<()> {
+        let mut runs = Runs { size: self.size(), now: state::now(), last: None, each };
+        let walked = match self.inner.control()? {
+            Some(control) => self.walk(control, &mut runs)?,
+            None => runs.add(0..self.size().div_ceil(page_size()), PageState::Pinned, 0),
+        };
+        if walked.is_continue() {
+            // Nobody is left to be told to stop.
+            let _ = runs.end();
+        }
+        Ok(())
+    }
+
+    /// The stretches of the region's data, in bytes and in order, that take up memory or swap.
+    ///
+    /// # Errors
+    /// [`Error::System`]: no `/proc`, no free descriptor, no permission.
+    pub fn resident_ranges(&self) -> Result<Vec<Range<u64>>> {
+        presence::extents(&self.inner, 0..page_align(self.size()))
+            .map_err(Error::system("look for resident pages"))
+    }
+
+    fn walk<F>(&self, control: &Control, runs: &mut Runs<F>) -> Result<ControlFlow<()>>
+    where
+        F: FnMut(PageRun) -> ControlFlow<()>,
+    {
+        let table = control.table();
+        let area = table.area.load();
+        let area_stamp = table.area.stamp.load(Ordering::Relaxed);
+        let present = Presence::of(&self.inner, control);
+        let holds = Holds::of(self, control, &present);
+        // Without `dirty` no page word counts.
+        let absent = |word| if area.is_dirty() { present.absent_words(word) } else { Some(usize::MAX) };
+        for span in table.spans(0..table.pages, &absent) {
+            match span {
+                Span::Untouched(pages) if area.base() != States::UNPINNED => {
+                    if runs.add(pages, PageState::Pinned, 0).is_break() {
+                        return Ok(ControlFlow::Break(()));
+                    }
+                }
+                Span::Untouched(pages) if holds.is_none() => {
+                    if runs.add(pages, PageState::Unpinned, area_stamp).is_break() {
+                        return Ok(ControlFlow::Break(()));
+                    }
+                }
+                Span::Untouched(pages) => {
+                    for (index, select) in table.select(pages) {
+                        let held = holds.word(index);
+                        for page in select.iter() {
+                            let state = unpinned(held, page);
+                            if runs.add_page(index, page, state, area_stamp).is_break() {
+                                return Ok(ControlFlow::Break(()));
+                            }
+                        }
+                    }
+                }
+                Span::Word(index, select) => {
+                    let (_, _, states) = table.read_word(index)?;
+                    let is_unpinned = states.unpinned().or(states.purging());
+                    let held = if is_unpinned.is_empty() { Select::NONE } else { holds.word(index) };
+                    let has_page_stamps = !is_unpinned.is_empty() && present.has_page_stamps(index);
+                    for page in select.iter() {
+                        let (state, stamp) = if has(states.pinned(), page) {
+                            (PageState::Pinned, 0)
+                        } else if has(states.purged(), page) {
+                            (PageState::Purged, 0)
+                        } else {
+                            (unpinned(held, page), table.stamp_of(index, page, has_page_stamps))
+                        };
+                        if runs.add_page(index, page, state, stamp).is_break() {
+                            return Ok(ControlFlow::Break(()));
+                        }
+                    }
+                }
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+}
+
+fn has(select: Select, page: u32) -> bool {
+    select.with(page) == select
+}
+
+fn unpinned(held: Select, page: u32) -> PageState {
+    if has(held, page) { PageState::Held } else { PageState::Unpinned }
+}
+
+/// Who holds pages, as it was when the look began.
+struct Holds<'a> {
+    control: &'a Control,
+    present: &'a Presence,
+    counted: Held<'a>,
+    all: bool,
+    locked: Locked,
+}
+
+impl<'a> Holds<'a> {
+    fn of(region: &Region, control: &'a Control, present: &'a Presence) -> Holds<'a> {
+        let counted = Held::of(region.as_fd(), control);
+        let locked = Locked::of(region.as_fd(), 0..control.layout().pages());
+        Holds { control, present, all: counted.all(), counted, locked }
+    }
+
+    fn is_none(&self) -> bool {
+        self.counted.is_none() && self.locked.is_none()
+    }
+
+    fn word(&self, index: usize) -> Select {
+        if self.all {
+            return Select::ALL;
+        }
+        let start = self.control.layout().control_start();
+        let counted = self.counted.word_where(index, |slot| {
+            let row = self.control.row_bytes(slot);
+            self.present.is_written(row.start - start + index as u64 * PAGES_PER_WORD)
+        });
+        counted.or(self.locked.word(index))
+    }
+}
+
+/// Puts runs together.
+struct Runs<F> {
+    size: u64,
+    now: u64,
+    last: Option<(Range<u64>, PageState, u64)>,
+    each: F,
+}
+
+impl<F: FnMut(PageRun) -> ControlFlow<()>> Runs<F> {
+    fn add_page(&mut self, index: usize, page: u32, state: PageState, stamp: u64) -> ControlFlow<()> {
+        let page = index as u64 * PAGES_PER_WORD + u64::from(page);
+        self.add(page..page + 1, state, stamp)
+    }
+
+    fn add(&mut self, pages: Range<u64>, state: PageState, stamp: u64) -> ControlFlow<()> {
+        match &mut self.last {
+            Some((before, of, at)) if before.end == pages.start && *of == state && *at == stamp => {
+                before.end = pages.end;
+                ControlFlow::Continue(())
+            }
+            _ => {
+                let ended = self.end();
+                self.last = Some((pages, state, stamp));
+                ended
+            }
+        }
+    }
+
+    fn end(&mut self) -> ControlFlow<()> {
+        let Some((pages, state, stamp)) = self.last.take() else { return ControlFlow::Continue(()) };
+        let is_unpinned = matches!(state, PageState::Held | PageState::Unpinned);
+        // Stamps come from shared memory, and may be in the future.
+        let unpinned_for = is_unpinned.then(|| Duration::from_nanos(self.now.saturating_sub(stamp)));
+        let range = pages.start * page_size()..(pages.end * page_size()).min(self.size);
+        (self.each)(PageRun { range, state, unpinned_for })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Contents, PinStatus, Reclaimer};
+
+    fn states(region: &Region) -> Vec<(Range<u64>, PageState)> {
+        let mut states: Vec<(Range<u64>, PageState)> = Vec::new();
+        let page = page_size();
+        region
+            .each_run(|run| {
+                let pages = run.range.start / page..run.range.end.div_ceil(page);
+                assert_eq!(run.unpinned_for.is_some(), states_have_ages(run.state));
+                match states.last_mut() {
+                    Some((before, state)) if *state == run.state => before.end = pages.end,
+                    _ => states.push((pages, run.state)),
+                }
+                ControlFlow::Continue(())
+            })
+            .expect("looked at");
+        states
+    }
+
+    fn states_have_ages(state: PageState) -> bool {
+        matches!(state, PageState::Held | PageState::Unpinned)
+    }
+
+    fn region(pages: u64) -> Region {
+        let reclaimer = Reclaimer::builder().without_thread().build();
+        let options = Region::options().reclaimer(&reclaimer);
+        options.create("looked at", pages * page_size() - 7).expect("a region")
+    }
+
+    #[test]
+    fn every_state_in_its_place() {
+        use PageState::{Held, Pinned, Purged, Unpinned};
+        let page = page_size();
+        let region = region(100);
+        assert_eq!(states(&region), [(0..100, Pinned)]);
+        region.unpin(10 * page..50 * page).expect("unpinned");
+        assert_eq!(region.purge().expect("purged"), 40 * page);
+        region.unpin(..).expect("unpinned");
+        let _lease = region.lease(60 * page..64 * page).expect("leased");
+        let _guard = region.pin_guard(70 * page..71 * page).expect("held");
+        assert_eq!(region.pin(90 * page..).expect("pinned"), Contents::Intact);
+        let expected = [
+            (0..10, Unpinned),
+            (10..50, Purged),
+            (50..60, Unpinned),
+            (60..64, Held),
+            (64..70, Unpinned),
+            (70..71, Held),
+            (71..90, Unpinned),
+            (90..100, Pinned),
+        ];
+        assert_eq!(states(&region), expected);
+        let other = Region::from_fd(region.share_read_only().expect("reopened")).expect("a region");
+        assert_eq!(states(&other), expected);
+        let mut end = 0;
+        region
+            .each_run(|run| {
+                end = run.range.end;
+                ControlFlow::Continue(())
+            })
+            .expect("looked at");
+        assert_eq!(end, 100 * page - 7);
+    }
+
+    #[test]
+    fn whole_regions_and_their_holds() {
+        let region = region(40);
+        region.unpin(..).expect("unpinned");
+        assert_eq!(states(&region), [(0..40, PageState::Unpinned)]);
+        let guard = region.pin_guard(..).expect("held");
+        assert_eq!(states(&region), [(0..40, PageState::Held)]);
+        drop(guard);
+        assert_eq!(states(&region), [(0..40, PageState::Unpinned)]);
+        assert_eq!(region.pin_status(..).expect("looked at"), PinStatus::Unpinned);
+    }
+
+    #[test]
+    fn stops_when_it_is_told_to() {
+        let region = region(40);
+        let page = page_size();
+        for first in (0..40).step_by(2) {
+            region.unpin(first * page..(first + 1) * page).expect("unpinned");
+        }
+        let mut runs = 0;
+        region
+            .each_run(|_| {
+                runs += 1;
+                if runs == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            })
+            .expect("looked at");
+        assert_eq!(runs, 3);
+    }
+
+    #[test]
+    fn looking_makes_no_page() {
+        let pages = 1 << 20;
+        let region = region(pages);
+        let page = page_size();
+        region.unpin(..).expect("unpinned");
+        assert_eq!(region.pin(0..page).expect("pinned"), Contents::Intact);
+        let _lease = region.pin_guard(5 * page..6 * page).expect("held");
+        let own = Region::from_fd(region.share_read_only().expect("reopened")).expect("a region");
+        let allocated = || own.inner.status().expect("a status").allocated;
+        let before = allocated();
+        assert_eq!(states(&own).len(), 4);
+        assert_eq!((allocated(), own.resident_ranges().expect("looked at")), (before, vec![]));
+        assert!(!own.inner.is_looked_after());
+    }
+
+    #[test]
+    fn resident_stretches() {
+        let region = region(10);
+        let page = page_size();
+        let mapping = region.map().expect("mapped");
+        mapping.fill(page, 2 * page, 1).expect("written");
+        mapping.fill(9 * page, 10, 1).expect("written");
+        region.unpin(..).expect("unpinned");
+        assert_eq!(region.resident_ranges().expect("looked at"), [page..3 * page, 9 * page..10 * page]);
+    }
+}
