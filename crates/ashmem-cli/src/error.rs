@@ -1,4 +1,4 @@
-//! Why a command about shared heaps could not do its work.
+//! Why a command could not do its work.
 
 use std::io;
 use std::path::PathBuf;
@@ -88,4 +88,57 @@ pub enum Error {
     /// Signals.
     #[error("wait for the end")]
     Signals(#[source] io::Error),
+    /// Processes.
+    #[error("look through /proc")]
+    Processes(#[source] io::Error),
+    /// Nobody holds a region of that name.
+    #[error("no region is called {name}{}", hidden_processes(*hidden))]
+    NoRegion {
+        /// As it was asked for.
+        name: String,
+        /// Processes that could not be looked at.
+        hidden: u64,
+    },
+    /// The name is not enough.
+    #[error("{count} regions are called {name}: {places}")]
+    SeveralRegions {
+        /// As it was asked for.
+        name: String,
+        /// How many.
+        count: usize,
+        /// A descriptor of each.
+        places: String,
+    },
+    /// A descriptor is something else.
+    #[error("{place} is no memfd of ordinary pages")]
+    NoMemfd {
+        /// As PID:FD.
+        place: String,
+    },
+    /// A descriptor of another process cannot be opened.
+    #[error("open {place}")]
+    Descriptor {
+        /// As PID:FD, or several of those.
+        place: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A region that some process holds.
+    #[error("{place}")]
+    Held {
+        /// As PID:FD, or several of those.
+        place: String,
+        /// What was wrong with it.
+        source: ashmem::Error,
+    },
+    /// Less was freed than there is.
+    #[error("{count} purges failed: regions are sealed, or somebody keeps their purge lock")]
+    NotPurged {
+        /// Of runs of pages.
+        count: u64,
+    },
+}
+
+fn hidden_processes(count: u64) -> String {
+    if count == 0 { String::new() } else { format!(", but {count} processes could not be looked at") }
 }

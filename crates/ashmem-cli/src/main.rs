@@ -10,6 +10,7 @@ mod services;
 mod share;
 mod signals;
 mod text;
+mod tools;
 
 use std::error::Error;
 use std::io::{self, Write};
@@ -35,6 +36,9 @@ enum Command {
     Share(share::Arguments),
     Cat(cat::Arguments),
     Services(services::Arguments),
+    Ls(tools::ls::Arguments),
+    Stat(tools::stat::Arguments),
+    Purge(tools::purge::Arguments),
     Demo(demo::Arguments),
     /// The other process of `ashmem demo`.
     #[command(hide = true, name = demo::VIEWER_COMMAND)]
@@ -59,6 +63,9 @@ fn run(command: &Command) -> Result<bool, Box<dyn Error>> {
         Command::Share(arguments) => share::run(arguments)?,
         Command::Cat(arguments) => cat::run(arguments)?,
         Command::Services(arguments) => services::run(arguments)?,
+        Command::Ls(arguments) => tools::ls::run(arguments)?,
+        Command::Stat(arguments) => tools::stat::run(arguments)?,
+        Command::Purge(arguments) => return Ok(tools::purge::run(arguments)?),
         Command::Demo(arguments) => return Ok(demo::run(arguments)?),
         Command::Viewer => demo::run_viewer()?,
     }
