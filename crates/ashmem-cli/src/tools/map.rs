@@ -120,7 +120,7 @@ impl Picture {
 impl std::fmt::Display for Picture {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         for (number, line) in self.cells.chunks(WIDTH as usize).enumerate() {
-            let signs: String = line.iter().map(|cell| sign(cell)).collect();
+            let signs: String = line.iter().map(sign).collect();
             writeln!(f, "{:>9}  {signs}", size(number as u64 * WIDTH * self.cell))?;
         }
         let legend = SIGNS.map(|(sign, meaning)| format!("{sign} {meaning}")).join("   ");
