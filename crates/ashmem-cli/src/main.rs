@@ -2,7 +2,9 @@
 
 mod cat;
 mod demo;
+mod doctor;
 mod error;
+mod manual;
 mod memory;
 mod progress;
 mod served;
@@ -39,7 +41,12 @@ enum Command {
     Ls(tools::ls::Arguments),
     Stat(tools::stat::Arguments),
     Purge(tools::purge::Arguments),
+    Doctor(doctor::Arguments),
     Demo(demo::Arguments),
+    #[command(hide = true)]
+    Completions(manual::Completions),
+    #[command(hide = true)]
+    Manual(manual::Manual),
     /// The other process of `ashmem demo`.
     #[command(hide = true, name = demo::VIEWER_COMMAND)]
     Viewer,
@@ -66,6 +73,9 @@ fn run(command: &Command) -> Result<bool, Box<dyn Error>> {
         Command::Ls(arguments) => tools::ls::run(arguments)?,
         Command::Stat(arguments) => tools::stat::run(arguments)?,
         Command::Purge(arguments) => return Ok(tools::purge::run(arguments)?),
+        Command::Doctor(arguments) => return Ok(doctor::run(arguments)?),
+        Command::Completions(arguments) => manual::run_completions(arguments)?,
+        Command::Manual(arguments) => manual::run_manual(arguments)?,
         Command::Demo(arguments) => return Ok(demo::run(arguments)?),
         Command::Viewer => demo::run_viewer()?,
     }

@@ -95,7 +95,7 @@ impl Processes {
     /// Looks at those, or at all but this one. Those that end meanwhile are left out.
     pub fn scan(&self) -> Result<Scan, Error> {
         let mut processes = match self.only.as_slice() {
-            [] => numbers("/proc").map_err(Error::Processes)?,
+            [] => all().map_err(Error::Processes)?,
             only => only.to_vec(),
         };
         processes.sort_unstable();
@@ -149,6 +149,12 @@ pub fn link(place: Place) -> Result<Option<Vec<u8>>, Errno> {
     let link = rustix::fs::readlink(place.path(), Vec::new())?.into_bytes();
     let name = link.strip_prefix(b"/memfd:").and_then(|rest| rest.strip_suffix(b" (deleted)"));
     Ok(name.map(<[u8]>::to_vec))
+}
+
+/// All processes; an error where nobody can tell.
+fn all() -> io::Result<Vec<u32>> {
+    fs::metadata("/proc/self/fd")?;
+    numbers("/proc")
 }
 
 /// The entries of a directory that are numbers.

@@ -115,7 +115,8 @@ impl Mapping {
     }
 
     /// Moves the memory into huge pages now, as far as it fits (`MADV_COLLAPSE` of `madvise(2)`, Linux 6.1).
-    pub(crate) fn collapse(&self) -> Result<()> {
+    #[doc(hidden)]
+    pub fn collapse(&self) -> Result<()> {
         self.map.collapse().map_err(Error::system("collapse into huge pages"))
     }
 

@@ -81,7 +81,8 @@ impl MapOptions {
     }
 
     /// At an address where huge pages fit.
-    pub(crate) const fn aligned(mut self) -> MapOptions {
+    #[doc(hidden)]
+    pub const fn aligned(mut self) -> MapOptions {
         self.aligned = true;
         self
     }
