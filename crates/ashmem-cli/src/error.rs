@@ -140,5 +140,10 @@ pub enum Error {
 }
 
 fn hidden_processes(count: u64) -> String {
-    if count == 0 { String::new() } else { format!(", but {count} processes could not be looked at") }
+    if count == 0 { String::new() } else { format!(", but {}", not_looked_at(count)) }
+}
+
+/// Says how many processes could not be looked at.
+pub fn not_looked_at(count: u64) -> String {
+    format!("{count} {} could not be looked at", if count == 1 { "process" } else { "processes" })
 }

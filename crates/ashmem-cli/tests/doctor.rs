@@ -105,6 +105,7 @@ fn completions_know_the_commands() {
         for word in ["purge", "doctor", "bytes"] {
             assert!(script.contains(word), "{shell}: {word}");
         }
+        assert!(!script.contains("viewer") && !script.contains("manual"), "{shell}: for people alone");
     }
     let script = ashmem(&["completions", "bash"]).output().unwrap();
     let directory = tempfile::tempdir().unwrap();

@@ -8,6 +8,7 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -467,6 +468,43 @@ fn the_oldest_go_first() {
     assert_eq!((purge(8 * page_size()), unpinned()), (8 * page_size(), [0, 8, 0]));
     assert_eq!((purge(1 << 40), unpinned()), (8 * page_size(), [0, 0, 0]));
     assert_eq!(purge(1 << 40), 0);
+}
+
+#[test]
+fn other_users_see_and_do_nothing() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: only root can be somebody else");
+        return;
+    }
+    let holder = Holder::start("one");
+    let place = holder.place("");
+    let somebody = |arguments: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_ashmem"))
+            .args(arguments)
+            .stdin(Stdio::null())
+            .uid(65_534)
+            .gid(65_534)
+            .output()
+    };
+    let process = holder.process();
+    let output = match somebody(&["ls", "--process", &process, "--verbose", "--json"]) {
+        Err(error) => {
+            println!("skipped: somebody else cannot run the program: {error}");
+            return;
+        }
+        output => output.unwrap(),
+    };
+    assert_eq!(text(&output.stderr), "ashmem: 1 process could not be looked at\n");
+    let list: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&list["hidden_processes"], &list["total"]["regions"]), (&1.into(), &0.into()));
+    assert_eq!(success(&somebody(&["ls", "--process", &process]).unwrap()), "There are no regions.\n");
+    for command in ["stat", "purge"] {
+        let denied = somebody(&[command, &place]).unwrap();
+        assert!(trouble(&denied).contains("Permission denied"), "{denied:?}");
+        let hidden = somebody(&[command, &holder.name]).unwrap();
+        assert!(trouble(&hidden).contains("could not be looked at"), "{hidden:?}");
+    }
+    assert_eq!(holder.stats("").unpinned_pages, 8);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::line::{self, Line, cell};
 use super::scan::Processes;
 use super::{json, mention, say};
-use crate::error::Error;
+use crate::error::{Error, not_looked_at};
 use crate::text::{new_table, printable};
 
 /// List regions, what they cost, and who holds them
@@ -64,7 +64,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Error> {
         b.resident.cmp(&a.resident).then_with(|| (&a.name, a.inode).cmp(&(&b.name, b.inode)))
     });
     if arguments.verbose && scan.hidden > 0 {
-        mention(&format!("{} processes could not be looked at", scan.hidden));
+        mention(&not_looked_at(scan.hidden));
     }
     let list = List {
         total: Total::of(&regions),

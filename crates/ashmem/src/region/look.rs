@@ -1,5 +1,6 @@
 //! A look at every page of a region, which changes nothing.
 
+use std::cell::LazyCell;
 use std::ops::{ControlFlow, Range};
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -95,7 +96,8 @@ impl Region {
         let area = table.area.load();
         let area_stamp = table.area.stamp.load(Ordering::Relaxed);
         let present = Presence::of(&self.inner, control);
-        let holds = Holds::of(self, control, &present);
+        // Not asked for where nothing is unpinned: the kernel may have many locks to look through.
+        let holds = LazyCell::new(|| Holds::of(self, control, &present));
         // Without `dirty` no page word counts.
         let absent = |word| if area.is_dirty() { present.absent_words(word) } else { Some(usize::MAX) };
         for span in table.spans(0..table.pages, &absent) {
@@ -153,7 +155,7 @@ fn unpinned(held: Select, page: u32) -> PageState {
     if has(held, page) { PageState::Held } else { PageState::Unpinned }
 }
 
-/// Who holds pages, as it was when the look began.
+/// Who holds pages, as it was when the first unpinned page was found.
 struct Holds<'a> {
     control: &'a Control,
     present: &'a Presence,
