@@ -54,7 +54,12 @@ pub(crate) struct Locked {
 impl Locked {
     /// Those among `pages`, as seen through `file`.
     pub(crate) fn of(file: BorrowedFd<'_>, pages: Range<u64>) -> Locked {
-        let mut questions = QUESTIONS * (pages.end - pages.start).div_ceil(CHUNK_PAGES);
+        let questions = QUESTIONS * (pages.end - pages.start).div_ceil(CHUNK_PAGES);
+        Locked::with_questions(file, pages, questions)
+    }
+
+    /// As `of`, with so many questions to the kernel. It looks through all locks of the file for each.
+    pub(crate) fn with_questions(file: BorrowedFd<'_>, pages: Range<u64>, mut questions: u64) -> Locked {
         let mut runs: Vec<Range<u64>> = Vec::new();
         let mut unknown = vec![pages];
         while let Some(pages) = unknown.pop() {

@@ -14,6 +14,9 @@ use crate::state::{self, PAGES_PER_WORD, Select, Span, States};
 use crate::sync::Ordering;
 use crate::{Error, Result};
 
+/// Questions to the kernel about locks. Where more are locked apart, the rest counts as held: the holder may be hostile.
+const QUESTIONS: u64 = 1024;
+
 /// What may become of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -101,46 +104,46 @@ impl Region {
         // Without `dirty` no page word counts.
         let absent = |word| if area.is_dirty() { present.absent_words(word) } else { Some(usize::MAX) };
         for span in table.spans(0..table.pages, &absent) {
-            match span {
+            let walked = match span {
                 Span::Untouched(pages) if area.base() != States::UNPINNED => {
-                    if runs.add(pages, PageState::Pinned, 0).is_break() {
-                        return Ok(ControlFlow::Break(()));
-                    }
+                    runs.add(pages, PageState::Pinned, 0)
                 }
-                Span::Untouched(pages) if holds.is_none() => {
-                    if runs.add(pages, PageState::Unpinned, area_stamp).is_break() {
-                        return Ok(ControlFlow::Break(()));
+                Span::Untouched(pages) if holds.is_none() => runs.add(pages, PageState::Unpinned, area_stamp),
+                Span::Untouched(pages) => table.select(pages).try_for_each(|(index, select)| {
+                    let held = holds.word(index).and(select);
+                    if held.is_empty() || held == select {
+                        let state = if held.is_empty() { PageState::Unpinned } else { PageState::Held };
+                        return runs.add_word(index, select, state, area_stamp);
                     }
-                }
-                Span::Untouched(pages) => {
-                    for (index, select) in table.select(pages) {
-                        let held = holds.word(index);
-                        for page in select.iter() {
-                            let state = unpinned(held, page);
-                            if runs.add_page(index, page, state, area_stamp).is_break() {
-                                return Ok(ControlFlow::Break(()));
-                            }
-                        }
-                    }
-                }
+                    select
+                        .iter()
+                        .try_for_each(|page| runs.add_page(index, page, unpinned(held, page), area_stamp))
+                }),
                 Span::Word(index, select) => {
                     let (_, _, states) = table.read_word(index)?;
-                    let is_unpinned = states.unpinned().or(states.purging());
-                    let held = if is_unpinned.is_empty() { Select::NONE } else { holds.word(index) };
-                    let has_page_stamps = !is_unpinned.is_empty() && present.has_page_stamps(index);
-                    for page in select.iter() {
-                        let (state, stamp) = if has(states.pinned(), page) {
-                            (PageState::Pinned, 0)
-                        } else if has(states.purged(), page) {
-                            (PageState::Purged, 0)
-                        } else {
-                            (unpinned(held, page), table.stamp_of(index, page, has_page_stamps))
-                        };
-                        if runs.add_page(index, page, state, stamp).is_break() {
-                            return Ok(ControlFlow::Break(()));
-                        }
+                    let (pinned, purged) = (states.pinned().and(select), states.purged().and(select));
+                    if pinned == select {
+                        runs.add_word(index, select, PageState::Pinned, 0)
+                    } else if purged == select {
+                        runs.add_word(index, select, PageState::Purged, 0)
+                    } else {
+                        let held = holds.word(index);
+                        let has_page_stamps = present.has_page_stamps(index);
+                        select.iter().try_for_each(|page| {
+                            let (state, stamp) = if has(pinned, page) {
+                                (PageState::Pinned, 0)
+                            } else if has(purged, page) {
+                                (PageState::Purged, 0)
+                            } else {
+                                (unpinned(held, page), table.stamp_of(index, page, has_page_stamps))
+                            };
+                            runs.add_page(index, page, state, stamp)
+                        })
                     }
                 }
+            };
+            if walked.is_break() {
+                return Ok(walked);
             }
         }
         Ok(ControlFlow::Continue(()))
@@ -167,7 +170,8 @@ struct Holds<'a> {
 impl<'a> Holds<'a> {
     fn of(region: &Region, control: &'a Control, present: &'a Presence) -> Holds<'a> {
         let counted = Held::of(region.as_fd(), control);
-        let locked = Locked::of(region.as_fd(), 0..control.layout().pages());
+        let pages = 0..control.layout().pages();
+        let locked = Locked::with_questions(region.as_fd(), pages, QUESTIONS);
         Holds { control, present, all: counted.all(), counted, locked }
     }
 
@@ -197,6 +201,12 @@ struct Runs<F> {
 }
 
 impl<F: FnMut(PageRun) -> ControlFlow<()>> Runs<F> {
+    /// Adds consecutive pages of a word, of which there is at least one.
+    fn add_word(&mut self, index: usize, select: Select, state: PageState, stamp: u64) -> ControlFlow<()> {
+        let first = index as u64 * PAGES_PER_WORD + select.iter().next().map_or(0, u64::from);
+        self.add(first..first + u64::from(select.len()), state, stamp)
+    }
+
     fn add_page(&mut self, index: usize, page: u32, state: PageState, stamp: u64) -> ControlFlow<()> {
         let page = index as u64 * PAGES_PER_WORD + u64::from(page);
         self.add(page..page + 1, state, stamp)
@@ -303,6 +313,59 @@ mod tests {
         drop(guard);
         assert_eq!(states(&region), [(0..40, PageState::Unpinned)]);
         assert_eq!(region.pin_status(..).expect("looked at"), PinStatus::Unpinned);
+    }
+
+    #[test]
+    fn counts_as_statistics_do() {
+        let pages = 300;
+        let region = region(pages);
+        let page = page_size();
+        let mut seed = 7_u64;
+        let mut below = |limit: u64| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (seed >> 33) % limit
+        };
+        for step in 0..500 {
+            let first = below(pages);
+            let end = (first + 1 + below(40)).min(pages);
+            let range = if below(10) == 0 { 0..region.size() } else { first * page..end * page };
+            match below(8) {
+                0..4 => region.unpin(range).expect("unpinned"),
+                4..7 => drop(region.pin(range).expect("pinned")),
+                _ => drop(region.purge().expect("purged")),
+            }
+            let _lease = (below(3) == 0).then(|| region.lease(first * page..end * page).expect("leased"));
+            let mut counted = [0; 3];
+            for (run, state) in states(&region) {
+                let place = match state {
+                    PageState::Pinned | PageState::Held => 0,
+                    PageState::Unpinned => 1,
+                    PageState::Purged => 2,
+                };
+                counted[place] += run.end - run.start;
+            }
+            let stats = region.stats().expect("counted");
+            assert_eq!(counted, [stats.pinned_pages, stats.unpinned_pages, stats.purged_pages], "{step}");
+        }
+    }
+
+    #[test]
+    fn the_last_unpin_is_the_youngest() {
+        let region = region(40);
+        let page = page_size();
+        for first in [30, 3, 20] {
+            region.unpin(first * page..(first + 2) * page).expect("unpinned");
+        }
+        let mut ages = Vec::new();
+        region
+            .each_run(|run| {
+                ages.extend(run.unpinned_for);
+                ControlFlow::Continue(())
+            })
+            .expect("looked at");
+        assert_eq!(ages.len(), 3);
+        // In the order of their pages: the second, the third, the first.
+        assert!(ages[2] > ages[0] && ages[0] > ages[1], "{ages:?}");
     }
 
     #[test]
