@@ -3,7 +3,7 @@
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rsbinder::rpc::transport::UnixTransport;
 use rsbinder::rpc::{PeerIdentity, RpcError, RpcTransport};
@@ -18,14 +18,13 @@ pub(super) struct Calls {
     is_timed: Arc<AtomicBool>,
     set_up: Duration,
     timeout: Option<Duration>,
-    made: Instant,
-    /// When something was sent last, in milliseconds since it was made.
+    /// When something was sent last: [`now`].
     asked: AtomicU64,
 }
 
 impl Calls {
     pub(super) fn new(is_timed: Arc<AtomicBool>, set_up: Duration, timeout: Option<Duration>) -> Calls {
-        Calls { is_timed, set_up, timeout, made: Instant::now(), asked: AtomicU64::new(0) }
+        Calls { is_timed, set_up, timeout, asked: AtomicU64::new(now()) }
     }
 
     fn is_timed(&self) -> bool {
@@ -33,17 +32,23 @@ impl Calls {
     }
 
     fn asks(&self) {
-        self.asked.store(self.made.elapsed().as_millis() as u64, Ordering::Relaxed);
+        self.asked.store(now(), Ordering::Relaxed);
     }
 
     fn check(&self) -> RpcResult<()> {
         let timeout = if self.is_timed() { self.timeout } else { Some(self.set_up) };
-        let asked = Duration::from_millis(self.asked.load(Ordering::Relaxed));
+        let since = now().saturating_sub(self.asked.load(Ordering::Relaxed));
         match timeout {
-            Some(timeout) if self.made.elapsed().saturating_sub(asked) > timeout => Err(RpcError::Timeout),
+            Some(timeout) if Duration::from_millis(since) > timeout => Err(RpcError::Timeout),
             _ => Ok(()),
         }
     }
+}
+
+/// Milliseconds of a clock that costs next to nothing to read.
+fn now() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
+    (now.tv_sec as u64).wrapping_mul(1000).wrapping_add(now.tv_nsec as u64 / 1_000_000)
 }
 
 /// Carries what rsbinder's own transport carries.
