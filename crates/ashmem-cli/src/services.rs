@@ -1,6 +1,6 @@
 //! `ashmem services`: what is served, and by whom.
 
-use std::io::{self, Write};
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::error::Error;
 use crate::served::{self, Served};
 use crate::text::{new_table, printable, size};
+use crate::tools::{json, say};
 
 /// How long services may take to answer, all of them together. A process that lives answers in microseconds.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -67,16 +68,8 @@ enum Kind {
 pub fn run(arguments: &Arguments) -> Result<(), Error> {
     let services = arguments.place.services()?;
     let lines = look(&services, services.list_services()?);
-    let text = if arguments.json {
-        // Cannot fail: every key is a string.
-        serde_json::to_string_pretty(&lines).unwrap_or_default() + "\n"
-    } else {
-        table(&lines)
-    };
-    match io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        result => result.map_err(Error::Output),
-    }
+    let text = if arguments.json { json(&lines) } else { table(&lines) };
+    say(&text)
 }
 
 /// Asks in a few threads, and in more while no answer comes, for one that hangs must not keep the others.

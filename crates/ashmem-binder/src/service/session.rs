@@ -93,7 +93,10 @@ fn connect(
     });
     match (session, failed.into_inner().unwrap_or_else(PoisonError::into_inner)) {
         (Ok(session), _) => {
-            calling.set_timeout(options.timeout).map_err(Error::system(OPERATION))?;
+            if let Err(error) = calling.set_timeout(options.timeout) {
+                session.close_session();
+                return Err(Error::system(OPERATION)(error));
+            }
             session.set_timeout(None);
             Ok(session)
         }

@@ -62,7 +62,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Error> {
     let contents = input.read(name, arguments.purgeable)?;
     let bytes = contents.size;
 
-    // Before there are other threads.
+    // Before the threads that serve are started, and not before all is read, which may be interrupted.
     let endings = Endings::hold_back().map_err(Error::Signals)?;
     let flags = if arguments.read_only { HeapFlags::READ_ONLY } else { HeapFlags::empty() };
     let heap = if arguments.purgeable {
