@@ -240,6 +240,12 @@ impl Control {
         mode::set_control_mark(fd).map_err(Error::system("mark control block"))
     }
 
+    /// Gives up what looking at the block takes of this process's memory, until the next look.
+    pub(crate) fn forget(&self) {
+        // A private mapping is read only, so there is nothing to lose either.
+        self.map.forget();
+    }
+
     /// Marks the layout's version, once the block is writable.
     pub(crate) fn initialise(&self) {
         if self.writable {

@@ -40,6 +40,9 @@ mod cache;
 #[cfg(not(loom))]
 mod control;
 #[cfg(not(loom))]
+#[doc(hidden)]
+pub mod driver;
+#[cfg(not(loom))]
 mod error;
 #[cfg(not(loom))]
 mod held;

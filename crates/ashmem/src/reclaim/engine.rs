@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::lookout::Lookout;
 use super::metrics::{Counters, add};
@@ -16,7 +16,7 @@ use crate::page::page_size;
 use crate::presence::Presence;
 use crate::region::Inner;
 use crate::sys::fork;
-use crate::{Region, purger};
+use crate::{Error, Region, purger};
 
 /// How long nothing may be unpinned before the thread ends.
 pub(super) const LINGER: Duration = Duration::from_millis(250);
@@ -24,6 +24,9 @@ pub(super) const LINGER: Duration = Duration::from_millis(250);
 /// How long to wait for somebody else who purges the same region, which takes a millisecond at a time. Then it is the next
 /// region's turn.
 const LOCK_PATIENCE: Duration = Duration::from_millis(2);
+
+/// How long to wait for others in all, in one go through the victims: somebody could keep the locks of many regions.
+const ROUND_PATIENCE: Duration = Duration::from_millis(10);
 
 /// How long the thread sleeps after it could not free anything although it should.
 pub(super) const BACK_OFF: Duration = Duration::from_millis(100);
@@ -238,6 +241,7 @@ impl Shared {
             (state.listeners.clone(), state.counters.clone())
         };
         let mut freed = Freed::default();
+        let mut patience = ROUND_PATIENCE;
         // What was found out about each region in this round.
         let mut given_up = vec![false; regions.len()];
         let mut presence: Vec<Option<Presence>> =
@@ -251,18 +255,22 @@ impl Shared {
             let present = presence[victim.region].get_or_insert_with(|| Presence::of(inner, control));
             let has_page_stamps = |word| present.has_page_stamps(word);
             let (pages, mut taken) = (victim.first..victim.end, Freed::default());
+            let started = Instant::now();
             let purged = purger::purge(
                 inner,
                 control,
                 pages,
                 victim.stamp,
                 &has_page_stamps,
-                LOCK_PATIENCE,
+                LOCK_PATIENCE.min(patience),
                 &mut taken,
             );
             if let Err(error) = purged {
                 // It would fail again: the next region may not.
                 given_up[victim.region] = true;
+                if matches!(error, Error::PurgeLocked { .. }) {
+                    patience = patience.saturating_sub(started.elapsed());
+                }
                 add(&self.counters.failures, 1);
                 inner.note_purge_failure(&error);
             }

@@ -42,7 +42,7 @@ pub use policy::Policy;
 
 pub(crate) use self::engine::watch;
 use self::engine::{BACK_OFF, Shared, State, Turn, lock};
-pub(crate) use self::victims::any_unpinned;
+pub(crate) use self::victims::{any_unpinned, resident as reclaimable};
 use crate::region::Inner;
 use crate::sys::fork;
 use crate::{Error, Region, Result};
@@ -196,6 +196,31 @@ impl Reclaimer {
     /// were unpinned by one call go together.
     pub fn reclaim(&self, bytes: u64) -> Freed {
         let regions = self.shared.regions();
+        self.shared.reclaim(&regions, victims::scan(&regions), bytes)
+    }
+
+    /// As [`reclaim`](Self::reclaim), from these regions, whether they are watched or not.
+    ///
+    /// For who keeps an account of some of them: those of a user, of a cgroup, of a cache.
+    ///
+    /// # Examples
+    /// ```
+    /// use ashmem::{Reclaimer, Region};
+    ///
+    /// let (mine, other) = (Region::create("mine", 1 << 20)?, Region::create("other", 1 << 20)?);
+    /// for region in [&mine, &other] {
+    ///     region.map()?.fill(0, 1 << 20, 1)?;
+    ///     region.unpin(..)?;
+    /// }
+    /// let freed = Reclaimer::global().reclaim_among(&[mine.clone()], u64::MAX);
+    /// assert_eq!((freed.bytes, mine.resident()?, other.resident()?), (1 << 20, 0, 1 << 20));
+    /// # Ok::<(), ashmem::Error>(())
+    /// ```
+    pub fn reclaim_among(&self, regions: &[Region], bytes: u64) -> Freed {
+        // Those whose control block cannot be mapped are left out.
+        let is_known = |region: &&Region| region.inner.control().is_ok_and(|control| control.is_some());
+        let regions: Vec<Arc<Inner>> =
+            regions.iter().filter(is_known).map(|region| region.inner.clone()).collect();
         self.shared.reclaim(&regions, victims::scan(&regions), bytes)
     }
 

@@ -20,6 +20,8 @@ const APPEND_WAIT: Duration = Duration::from_secs(1);
 const UNSEALED: Error =
     Error::NotARegion { reason: "a control block needs a file sealed against growing and shrinking" };
 
+const MISFIT: Error = Error::NotARegion { reason: "the file's size does not fit a control block" };
+
 impl Region {
     /// Makes a region of a descriptor that was received.
     ///
@@ -51,6 +53,29 @@ impl Region {
             reclaim::watch(&region.inner);
         }
         Ok(region)
+    }
+
+    /// [`Region::from_fd`] for who takes pages away from regions of others: a region with a control block that can be written to, and
+    /// nothing else. Never waits, and no reclaimer watches it.
+    ///
+    /// # Errors
+    /// As [`Region::from_fd`]; [`Error::NotPurgeable`] without a control block, [`Error::ReadOnly`].
+    #[doc(hidden)]
+    pub fn adopt(fd: OwnedFd) -> Result<Region> {
+        let status = memfd::status(fd.as_fd()).map_err(Error::system("look at descriptor"))?;
+        if !status.is_memfd().map_err(Error::system("look at descriptor"))? {
+            return Err(Error::NotARegion { reason: "the descriptor is not a memfd" });
+        }
+        if !status.has_control_mark {
+            return Err(Error::NotPurgeable { reason: "it has no control block" });
+        }
+        let layout = Layout::from_file_size(status.size).ok_or(MISFIT)?;
+        let region = Region::new(fd, layout.size, None, None);
+        match region.inner.control()? {
+            None => Err(UNSEALED),
+            Some(control) if !control.is_writable() => Err(Error::ReadOnly { operation: "adopt region" }),
+            Some(_) => Ok(region),
+        }
     }
 
     /// The size in bytes of the region that a descriptor names, as [`Region::from_fd`] would find it. The descriptor stays the
@@ -152,9 +177,7 @@ struct Described {
 fn described(fd: BorrowedFd<'_>) -> Result<Described> {
     let status = settled_status(fd)?;
     let size = if status.has_control_mark {
-        Layout::from_file_size(status.size)
-            .ok_or(Error::NotARegion { reason: "the file's size does not fit a control block" })?
-            .size
+        Layout::from_file_size(status.size).ok_or(MISFIT)?.size
     } else {
         status.size
     };
@@ -214,6 +237,30 @@ mod tests {
         let other =
             Region::from_fd(region.as_fd().try_clone_to_owned().expect("a duplicate")).expect("a region");
         assert_eq!(other.size(), 10_000, "the size is exact behind a control block, too");
+    }
+
+    #[test]
+    fn only_what_can_be_purged_is_adopted() {
+        let region = Region::create("adopted", 10_000).expect("a region");
+        let adopt = || Region::adopt(region.share_read_write().expect("reopened"));
+        assert!(matches!(adopt(), Err(Error::NotPurgeable { .. })));
+        region.unpin(..).expect("unpinned");
+        let adopted = adopt().expect("a region");
+        assert_eq!((adopted.size(), adopted.inner.is_looked_after()), (10_000, false));
+        assert_eq!(adopted.purge().expect("purged"), 3 * crate::page_size());
+        let read_only = region.share_read_only().expect("reopened");
+        assert!(matches!(Region::adopt(read_only), Err(Error::ReadOnly { .. })));
+        // Half grown, and locked by who is at it: nobody waits for that.
+        let layout = Layout::new(10_000);
+        let fd = raw_memfd(layout.file_size());
+        let lock = memfd::reopen(fd.as_fd(), true).expect("reopened");
+        let byte = layout.control_start();
+        assert_eq!(lock::try_set(lock.as_fd(), Kind::Write, byte, byte + 1), Ok(true));
+        assert!(matches!(Region::adopt(fd), Err(Error::NotPurgeable { .. })));
+        assert!(matches!(
+            Region::adopt(std::io::pipe().expect("a pipe").0.into()),
+            Err(Error::NotARegion { .. })
+        ));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::page::{page_align, page_size};
 use crate::presence::{self, Presence};
 use crate::state::{self, PAGES_PER_WORD, Select, Span, States};
 use crate::sync::Ordering;
-use crate::{Error, Result};
+use crate::{Error, Result, reclaim};
 
 /// Questions to the kernel about locks. Where more are locked apart, the rest counts as held: the holder may be hostile.
 const QUESTIONS: u64 = 1024;
@@ -89,6 +89,24 @@ impl Region {
     pub fn resident_ranges(&self) -> Result<Vec<Range<u64>>> {
         presence::extents(&self.inner, 0..page_align(self.size()))
             .map_err(Error::system("look for resident pages"))
+    }
+
+    /// Bytes that taking all unpinned pages away would free now: those in memory or swap, of a region that nobody holds as a whole.
+    ///
+    /// # Errors
+    /// [`Error::System`].
+    pub fn reclaimable(&self) -> Result<u64> {
+        // Also where this process has not met the control block yet.
+        self.inner.control()?;
+        reclaim::reclaimable(&self.inner)
+    }
+
+    /// Gives up the memory that looking at the pin state takes in this process, for who has many regions and looks at them rarely.
+    #[doc(hidden)]
+    pub fn forget_pin_state(&self) {
+        if let Some(control) = self.inner.known_control() {
+            control.forget();
+        }
     }
 
     fn walk<F>(&self, control: &Control, runs: &mut Runs<F>) -> Result<ControlFlow<()>>
@@ -366,6 +384,19 @@ mod tests {
         assert_eq!(ages.len(), 3);
         // In the order of their pages: the second, the third, the first.
         assert!(ages[2] > ages[0] && ages[0] > ages[1], "{ages:?}");
+    }
+
+    #[test]
+    fn reclaimable_is_what_a_purge_frees() {
+        let region = region(64);
+        let page = page_size();
+        assert_eq!(region.reclaimable().expect("looked at"), 0);
+        region.map().expect("mapped").fill(8 * page, 16 * page, 1).expect("inside");
+        region.unpin(16 * page..).expect("unpinned");
+        region.forget_pin_state();
+        assert_eq!(region.reclaimable().expect("looked at"), 8 * page);
+        assert_eq!(region.purge_counted().expect("purged").bytes, 8 * page);
+        assert_eq!(region.reclaimable().expect("looked at"), 0);
     }
 
     #[test]

@@ -94,6 +94,14 @@ impl RawMap {
         }
     }
 
+    /// Takes the pages of a shared mapping out of the page tables; the next access finds them again in the file.
+    pub(crate) fn forget(&self) {
+        // SAFETY: the mapping is there, and shared with its file, which keeps the contents.
+        let answer = unsafe { libc::madvise(self.start().cast(), self.len, libc::MADV_DONTNEED) };
+        // Refused for memory that is locked: then it stays.
+        let _ = answer;
+    }
+
     /// The first byte.
     pub(crate) fn start(&self) -> *mut u8 {
         self.start.as_ptr()

@@ -1,0 +1,10 @@
+//! The driver daemon of ashmem: takes the unpinned pages of all processes that were unpinned longest ago away when memory runs
+//! short, as the kernel's driver did.
+//!
+//! Processes hand it the descriptors of their regions over a Unix socket ([`ashmem::driver`]); everything else is in the regions
+//! themselves. The command `ashmem daemon` is made of this.
+
+pub mod snapshot;
+mod table;
+
+pub use snapshot::Snapshot;
