@@ -32,9 +32,11 @@ pub fn connect(path: &Path) -> Result<OwnedFd, Errno> {
 pub fn send(socket: impl AsFd, packet: &[u8], descriptors: &[BorrowedFd<'_>]) -> Result<(), Errno> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(REGIONS_MAX))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    if !descriptors.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(descriptors)) {
+    if descriptors.len() > REGIONS_MAX {
         return Err(Errno::TOOMANYREFS);
     }
+    // There is room for so many.
+    let _ = descriptors.is_empty() || ancillary.push(SendAncillaryMessage::ScmRights(descriptors));
     let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
     let packet = [IoSlice::new(packet)];
     rustix::io::retry_on_intr(|| rustix::net::sendmsg(socket.as_fd(), &packet, &mut ancillary, flags))?;
