@@ -4,5 +4,8 @@
 //! then takes pages away in this process's stead. Pin and unpin go on in shared memory and tell nobody.
 
 pub mod address;
+pub(crate) mod client;
+mod connection;
 pub mod protocol;
 pub mod socket;
+mod wakes;

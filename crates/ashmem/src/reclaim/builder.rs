@@ -1,12 +1,14 @@
 //! How a reclaimer is made.
 
-use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use super::engine::{Shared, State, enlist};
+use super::list::List;
 use super::lookout::Lookout;
 use super::metrics::Counters;
 use super::pressure::PressureSource;
+use super::served::Driver;
 use super::{Clock, Policy, Reclaimer, SystemClock};
 
 /// Makes a [`Reclaimer`]: see [`Reclaimer::builder`].
@@ -17,6 +19,7 @@ pub struct ReclaimerBuilder {
     source: Option<Box<dyn PressureSource>>,
     clock: Option<Box<dyn Clock>>,
     without_thread: bool,
+    driver: Option<PathBuf>,
 }
 
 impl ReclaimerBuilder {
@@ -44,16 +47,30 @@ impl ReclaimerBuilder {
         self
     }
 
+    /// Asks the driver daemon at `path`, and no other, whatever the source of pressure. For tests of that.
+    #[doc(hidden)]
+    pub fn driver(mut self, path: impl Into<PathBuf>) -> Self {
+        self.driver = Some(path.into());
+        self
+    }
+
     /// The reclaimer.
     #[must_use]
     pub fn build(self) -> Reclaimer {
+        let is_ordinary = self.source.is_none() && self.clock.is_none() && !self.without_thread;
+        let driver = match self.driver {
+            Some(path) => Driver::At(path),
+            None if is_ordinary => Driver::Any,
+            None => Driver::Never,
+        };
         let state = State {
-            regions: HashMap::new(),
-            prune_at: 64,
+            regions: List::default(),
             policy: self.policy,
             lookout: Some(Lookout::new(self.source)),
             policy_changed: false,
             thread: None,
+            is_asleep: false,
+            client: None,
             listeners: Vec::new(),
             counters: Vec::new(),
             last_stall: None,
@@ -64,6 +81,7 @@ impl ReclaimerBuilder {
             counters: Counters::default(),
             clock: self.clock.unwrap_or_else(|| Box::new(SystemClock::new())),
             threaded: !self.without_thread,
+            driver,
         });
         enlist(&shared);
         Reclaimer { shared }

@@ -5,13 +5,17 @@ use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
+use super::list::List;
 use super::lookout::Lookout;
 use super::metrics::{Counters, add};
 use super::pressure::{Headroom, Reading};
+use super::served::Driver;
 use super::victims::{self, Scan, any_unpinned};
-use super::{Clock, Freed, ListenerId, Policy, PurgeEvent, Reclaimer, thread};
+use super::{Clock, Freed, ListenerId, Policy, PurgeEvent, thread};
+use crate::driver::client::Client;
 use crate::page::page_size;
 use crate::presence::Presence;
 use crate::region::Inner;
@@ -37,23 +41,52 @@ pub(super) struct Shared {
     pub(super) counters: Counters,
     pub(super) clock: Box<dyn Clock>,
     pub(super) threaded: bool,
+    pub(super) driver: Driver,
 }
 
 pub(super) struct State {
-    /// By address; the weak reference keeps the address from being used again.
-    pub(super) regions: HashMap<usize, Weak<Inner>>,
-    pub(super) prune_at: usize,
+    pub(super) regions: List,
     pub(super) policy: Policy,
     /// Away while the thread, or [`Reclaimer::run_once`], uses it.
     pub(super) lookout: Option<Lookout>,
     pub(super) policy_changed: bool,
-    /// Wakes the thread. None while there is no thread.
-    pub(super) thread: Option<Arc<OwnedFd>>,
+    /// None while there is no thread.
+    pub(super) thread: Option<Running>,
+    /// The thread sleeps for as long as nobody calls it: the daemon looks after all regions, or nothing of the others is unpinned.
+    pub(super) is_asleep: bool,
+    /// None while there is no thread, or no daemon may be asked.
+    pub(super) client: Option<Client>,
     pub(super) listeners: Vec<(ListenerId, Listener)>,
     /// Eventfds that count purges, as long as their owners keep them.
     pub(super) counters: Vec<Weak<OwnedFd>>,
     pub(super) last_stall: Option<Duration>,
     pub(super) idle_since: Option<Duration>,
+}
+
+/// The thread of a reclaimer.
+pub(super) struct Running {
+    /// Wakes it.
+    pub(super) wake: Arc<OwnedFd>,
+    pub(super) id: ThreadId,
+}
+
+/// Who is told of purges.
+struct Audience {
+    listeners: Vec<(ListenerId, Listener)>,
+    counters: Vec<Weak<OwnedFd>>,
+}
+
+/// What the thread does when nothing that it looks after is unpinned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Idle {
+    /// It waits for a moment.
+    Lingers,
+    /// It sleeps until it is called.
+    Sleeps,
+    /// It has ended.
+    Ended,
+    /// Something has changed.
+    Again,
 }
 
 pub(super) type Listener = Arc<dyn Fn(&PurgeEvent) + Send + Sync>;
@@ -78,35 +111,44 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Puts a region that has just been unpinned in front of its reclaimer.
 #[cold]
 pub(crate) fn watch(inner: &Arc<Inner>) {
-    let reclaimer = inner.reclaimer.as_ref().unwrap_or_else(|| Reclaimer::global());
-    let shared = &reclaimer.shared;
+    let shared = &inner.registration.reclaimer().shared;
     let _section = fork::section();
     let mut state = lock(&shared.state);
-    state.regions.insert(Arc::as_ptr(inner) as usize, Arc::downgrade(inner));
-    if state.regions.len() > state.prune_at {
-        state.regions.retain(|_, region| region.strong_count() > 0);
-        state.prune_at = 64.max(2 * state.regions.len());
-    }
+    state.regions.insert(inner);
     if shared.threaded && state.thread.is_none() {
         if let Some(lookout) = &mut state.lookout {
             lookout.open();
         }
         // Without a thread the flag stays unset, so that the next unpin tries again.
-        let Ok(wake) = thread::start(shared) else { return };
+        let Ok(thread) = thread::start(shared) else { return };
         add(&shared.counters.threads, 1);
-        state.thread = Some(wake);
+        state.thread = Some(thread);
         state.idle_since = None;
+        state.open_client(&shared.driver);
     }
+    state.register(inner);
     inner.watched.store(true, Ordering::SeqCst);
+    if state.is_looked_after(inner) {
+        state.rouse();
+    }
 }
 
 impl Shared {
     /// Those that the program still has. The others only live because somebody looks at them just now; two that look in turn
     /// would keep them for ever.
     pub(super) fn regions(&self) -> Vec<Arc<Inner>> {
-        let mut regions: Vec<Arc<Inner>> = {
+        self.those(|state| state.regions.all())
+    }
+
+    /// As [`regions`](Self::regions), without those that the daemon looks after.
+    fn looked_after(&self) -> Vec<Arc<Inner>> {
+        self.those(State::looked_after)
+    }
+
+    fn those(&self, which: impl FnOnce(&State) -> Vec<Arc<Inner>>) -> Vec<Arc<Inner>> {
+        let mut regions = {
             let _section = fork::section();
-            lock(&self.state).regions.values().filter_map(Weak::upgrade).collect()
+            which(&lock(&self.state))
         };
         // Outside of the section, as this may be what drops them.
         regions.retain(|inner| inner.has_handles());
@@ -124,7 +166,7 @@ impl Shared {
             }
             state.policy.clone()
         };
-        let regions = self.regions();
+        let regions = self.looked_after();
         if !regions.iter().any(|inner| any_unpinned(inner)) {
             return None;
         }
@@ -235,11 +277,7 @@ impl Shared {
 
     /// Purges the scan's victims in order until `bytes` are free.
     pub(super) fn take(&self, regions: &[Arc<Inner>], scan: &Scan, bytes: u64) -> Freed {
-        let (listeners, counters) = {
-            let _section = fork::section();
-            let state = lock(&self.state);
-            (state.listeners.clone(), state.counters.clone())
-        };
+        let audience = self.audience();
         let mut freed = Freed::default();
         let mut patience = ROUND_PATIENCE;
         // What was found out about each region in this round.
@@ -287,47 +325,113 @@ impl Shared {
             add(&self.counters.purges, 1);
             add(&self.counters.purged_pages, taken.pages);
             add(&self.counters.freed_bytes, taken.bytes);
-            for counter in counters.iter().filter_map(Weak::upgrade) {
-                thread::wake(&counter);
-            }
-            for (_, listener) in &listeners {
-                // Other regions wait to be purged, whatever happens to this one's owner.
-                if catch_unwind(AssertUnwindSafe(|| listener(&event))).is_err() {
-                    add(&self.counters.listener_panics, 1);
-                }
-            }
+            self.call(&audience, &event);
         }
         freed
     }
 
-    /// Ends the thread, unless something is unpinned after all: an unpin that saw its region watched has come before the
-    /// look that follows, and one that comes after it finds the region unwatched.
-    pub(super) fn retire(&self, turn: &mut Turn<'_>) -> bool {
-        let regions = self.regions();
+    fn audience(&self) -> Audience {
+        let _section = fork::section();
+        let state = lock(&self.state);
+        Audience { listeners: state.listeners.clone(), counters: state.counters.clone() }
+    }
+
+    fn call(&self, audience: &Audience, event: &PurgeEvent) {
+        for counter in audience.counters.iter().filter_map(Weak::upgrade) {
+            thread::wake(&counter);
+        }
+        for (_, listener) in &audience.listeners {
+            // Other regions wait to be purged, whatever happens to this one's owner.
+            if catch_unwind(AssertUnwindSafe(|| listener(event))).is_err() {
+                add(&self.counters.listener_panics, 1);
+            }
+        }
+    }
+
+    /// Tells of a purge by somebody else.
+    pub(super) fn tell(&self, event: &PurgeEvent) {
+        self.call(&self.audience(), event);
+    }
+
+    /// Nothing that the thread looks after was unpinned. It may end, or sleep until it is called: as long as the daemon serves regions,
+    /// the connection needs a thread.
+    pub(super) fn idle(&self, turn: &mut Turn<'_>) -> Idle {
+        let (may_sleep, policy) = {
+            let _section = fork::section();
+            let state = lock(&self.state);
+            (state.may_sleep(), state.policy.clone())
+        };
+        if may_sleep {
+            // Events wake it, once the source knows of which.
+            turn.lookout().arm(&policy);
+        }
+        let is_all_served = may_sleep && self.looked_after().is_empty();
+        if !is_all_served && !self.is_idle_for_long() {
+            return Idle::Lingers;
+        }
+        let which = if may_sleep { State::looked_after } else { |state: &State| state.regions.all() };
+        if !self.unwatch(which) {
+            return Idle::Again;
+        }
+        // Dropped when nothing is locked.
+        let regions;
+        let _section = fork::section();
+        let mut state = lock(&self.state);
+        regions = which(&state);
+        // An unpin since then has found its region unwatched, and has put it in front of this thread again.
+        if state.may_sleep() != may_sleep || regions.iter().any(|inner| inner.watched.load(Ordering::SeqCst))
+        {
+            watch_again(&regions);
+            return Idle::Again;
+        }
+        if may_sleep {
+            state.is_asleep = true;
+            state.idle_since = None;
+            return Idle::Sleeps;
+        }
+        state.close_client();
+        state.thread = None;
+        state.lookout = turn.lookout.take();
+        Idle::Ended
+    }
+
+    /// Marks regions as unwatched, unless something in them is unpinned after all: an unpin that saw its region watched has come before
+    /// the look that follows, and one that comes after it finds the region unwatched.
+    fn unwatch(&self, which: fn(&State) -> Vec<Arc<Inner>>) -> bool {
+        let regions = self.those(which);
         for inner in &regions {
             inner.watched.store(false, Ordering::SeqCst);
         }
         fence(Ordering::SeqCst);
         let unpinned = regions.iter().any(|inner| any_unpinned(inner));
+        if unpinned {
+            watch_again(&regions);
+        }
+        !unpinned
+    }
+
+    fn is_idle_for_long(&self) -> bool {
+        let now = self.clock.now();
         let _section = fork::section();
         let mut state = lock(&self.state);
-        // An unpin since then has found its region unwatched, and has put it in front of this thread again.
-        let watched = |inner: &Arc<Inner>| inner.watched.load(Ordering::SeqCst);
-        if unpinned || state.regions.values().filter_map(Weak::upgrade).any(|inner| watched(&inner)) {
-            for inner in state.regions.values().filter_map(Weak::upgrade) {
-                inner.watched.store(true, Ordering::SeqCst);
-            }
-            return false;
-        }
-        state.thread = None;
-        state.lookout = turn.lookout.take();
-        true
+        let since = *state.idle_since.get_or_insert(now);
+        now.saturating_sub(since) >= LINGER
     }
 
     /// There is no thread any more, and nobody has told it to end.
     pub(super) fn abandon(&self) {
+        // Dropped when nothing is locked.
+        let _regions;
         let _section = fork::section();
-        lock(&self.state).without_thread();
+        let mut state = lock(&self.state);
+        state.close_client();
+        _regions = state.without_thread();
+    }
+}
+
+fn watch_again(regions: &[Arc<Inner>]) {
+    for inner in regions {
+        inner.watched.store(true, Ordering::SeqCst);
     }
 }
 
@@ -362,12 +466,21 @@ impl Drop for Turn<'_> {
 }
 
 impl State {
-    /// Every region's next unpin has to start a thread.
-    fn without_thread(&mut self) {
+    /// Every region's next unpin has to start a thread. Returns what may only be dropped when nothing is locked.
+    #[must_use]
+    fn without_thread(&mut self) -> Vec<Arc<Inner>> {
         self.thread = None;
-        for inner in self.regions.values().filter_map(Weak::upgrade) {
+        self.is_asleep = false;
+        let regions = self.regions.all();
+        for inner in &regions {
             inner.watched.store(false, Ordering::SeqCst);
         }
+        regions
+    }
+
+    /// Whether the thread may sleep until it is called, rather than end, when nothing that it looks after is unpinned.
+    fn may_sleep(&self) -> bool {
+        self.is_welcome() && !self.regions.is_empty()
     }
 }
 
@@ -375,7 +488,9 @@ impl State {
 fn in_child() {
     for shared in lock(&RECLAIMERS).iter().filter_map(Weak::upgrade) {
         let mut state = lock(&shared.state);
-        state.without_thread();
+        state.after_fork();
+        // The other threads' references are there for ever: these are not the last ones.
+        drop(state.without_thread());
         // The parent's thread may have had it.
         state.lookout.get_or_insert_with(|| Lookout::new(None)).after_fork();
     }

@@ -4,7 +4,7 @@ use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use super::Policy;
-use super::pressure::{PressureSource, Reading, SystemPressure, next_look};
+use super::pressure::{PressureSource, Reading, SystemPressure, Woken, next_look};
 
 /// Stalls count while a limit is nearer than this many reserves.
 const NEAR: u64 = 4;
@@ -78,7 +78,14 @@ impl Lookout {
         next_look(&self.reading, &reserve, has_events)
     }
 
-    pub(super) fn wait(&mut self, wake: BorrowedFd<'_>, timeout: Duration) {
-        self.source().wait(wake, Some(timeout));
+    /// Sees to it that the source knows what to announce.
+    pub(super) fn arm(&mut self, policy: &Policy) {
+        if self.armed.is_none() {
+            self.read(policy);
+        }
+    }
+
+    pub(super) fn wait(&mut self, wake: BorrowedFd<'_>, timeout: Option<Duration>) -> Woken {
+        self.source().wait(wake, timeout)
     }
 }

@@ -9,26 +9,31 @@
 //! # The thread
 //!
 //! It is started by that first unpin, looks at pressure and regions ([`Reclaimer::run_once`]), sleeps in between, and ends
-//! when nothing has been unpinned for a moment ([`Shared::retire`]).
+//! when nothing has been unpinned for a moment ([`Shared::idle`]). While a driver daemon serves regions, it sleeps instead, and keeps the
+//! connection ([`served`]).
 //!
 //! # Locks
 //!
 //! One mutex a reclaimer and one for the list of reclaimers, both only inside a [fork section](crate::sys::fork), the list's
-//! first. Neither is held while a page is purged or a program's callback runs.
+//! first. Neither is held while a page is purged, a region is dropped or a program's callback runs.
 
 mod builder;
 mod clock;
 mod engine;
+mod list;
 mod lookout;
 mod metrics;
 mod policy;
 pub mod pressure;
+mod registration;
+mod served;
 mod thread;
 mod victims;
 
 use std::fmt;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -42,6 +47,7 @@ pub use policy::Policy;
 
 pub(crate) use self::engine::watch;
 use self::engine::{BACK_OFF, Shared, State, Turn, lock};
+pub(crate) use self::registration::Registration;
 pub(crate) use self::victims::{any_unpinned, resident as reclaimable};
 use crate::region::Inner;
 use crate::sys::fork;
@@ -123,8 +129,9 @@ impl Reclaimer {
         self.with(|state| {
             state.policy = policy;
             state.policy_changed = true;
-            if let Some(wake) = &state.thread {
-                thread::wake(wake);
+            state.change_client(&self.shared.driver);
+            if let Some(thread) = &state.thread {
+                thread::wake(&thread.wake);
             }
         });
     }
@@ -135,13 +142,17 @@ impl Reclaimer {
         self.with(|state| state.policy.clone())
     }
 
-    /// Calls `listener` after each purge by this reclaimer, in the thread that purged. It may use regions and this
+    /// Calls `listener` after each purge by this reclaimer, in the thread that purged, and after each by the [driver
+    /// daemon](Self::driver) in its place, in the reclaimer's thread. It may use regions and this
     /// reclaimer, and should be quick: memory is short. It is called until it is [removed](Self::remove_listener), or for as long as
     /// the reclaimer lives.
     pub fn on_purge(&self, listener: impl Fn(&PurgeEvent) + Send + Sync + 'static) -> ListenerId {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let id = ListenerId(NEXT.fetch_add(1, Ordering::Relaxed));
-        self.with(|state| state.listeners.push((id, Arc::new(listener))));
+        self.with(|state| {
+            state.listeners.push((id, Arc::new(listener)));
+            state.listeners_changed();
+        });
         id
     }
 
@@ -149,13 +160,16 @@ impl Reclaimer {
     pub fn remove_listener(&self, id: ListenerId) -> bool {
         let removed = self.with(|state| {
             let place = state.listeners.iter().position(|(other, _)| *other == id)?;
-            Some(state.listeners.remove(place))
+            let removed = state.listeners.remove(place);
+            state.listeners_changed();
+            Some(removed)
         });
         // Dropped here, where nothing is locked: it is the program's.
         removed.is_some()
     }
 
-    /// An eventfd that becomes readable after purges by this reclaimer, for event loops; reading it gives how many there
+    /// An eventfd that becomes readable after purges by this reclaimer, or by the [driver daemon](Self::driver) in its place, for event
+    /// loops; reading it gives how many there
     /// were. It counts until the last clone is dropped.
     ///
     /// # Errors
@@ -169,6 +183,7 @@ impl Reclaimer {
         self.with(|state| {
             state.counters.retain(|counter| counter.strong_count() > 0);
             state.counters.push(counter);
+            state.listeners_changed();
         });
         Ok(events)
     }
@@ -183,6 +198,23 @@ impl Reclaimer {
     #[must_use]
     pub fn is_running(&self) -> bool {
         self.with(|state| state.thread.is_some())
+    }
+
+    /// The socket of the driver daemon that takes pages away in place of this reclaimer; `None` when it does so itself.
+    ///
+    /// A reclaimer with a thread asks one, the user's or the system's, as long as its policy is the default and its clock and source of
+    /// pressure are the system's. `$ASHMEM_DRIVER` names the socket of another, or is `off`. What is called explicitly, like
+    /// [`reclaim`](Self::reclaim), is done here in any case.
+    #[must_use]
+    pub fn driver(&self) -> Option<PathBuf> {
+        self.with(|state| state.client.as_ref()?.path().map(Path::to_owned))
+    }
+
+    /// How many regions that daemon has.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn served(&self) -> usize {
+        self.with(|state| state.regions.handed_len())
     }
 
     /// Takes every unpinned page of every watched region away that nobody holds.
@@ -226,7 +258,7 @@ impl Reclaimer {
 
     /// As [`reclaim`](Self::reclaim), from one region that need not be watched.
     pub(crate) fn reclaim_from(inner: &Arc<Inner>, bytes: u64) -> Freed {
-        let reclaimer = inner.reclaimer.as_ref().unwrap_or_else(|| Reclaimer::global());
+        let reclaimer = inner.registration.reclaimer();
         let regions = std::slice::from_ref(inner);
         reclaimer.shared.reclaim(regions, victims::scan(regions), bytes)
     }

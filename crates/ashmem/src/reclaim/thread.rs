@@ -6,18 +6,19 @@ use std::thread::Builder;
 
 use rustix::event::{EventfdFlags, eventfd};
 
-use super::engine::{BACK_OFF, LINGER, Shared, Turn, lock};
+use super::engine::{BACK_OFF, Idle, LINGER, Running, Shared, Turn, lock};
+use super::pressure::Woken;
 
 use crate::sys::aside::aside;
 use crate::sys::{fork, thread};
 
-/// Starts the thread of a reclaimer that has none; its lock is held. Returns the eventfd that wakes the thread.
-pub(super) fn start(shared: &Arc<Shared>) -> std::io::Result<Arc<OwnedFd>> {
+/// Starts the thread of a reclaimer that has none; its lock is held.
+pub(super) fn start(shared: &Arc<Shared>) -> std::io::Result<Running> {
     let wake = Arc::new(aside(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?));
     let (shared, woken) = (shared.clone(), wake.clone());
     let builder = Builder::new().name("ashmem-reclaim".into()).stack_size(256 << 10);
-    thread::without_signals(|| builder.spawn(move || run(&shared, &woken)))?;
-    Ok(wake)
+    let thread = thread::without_signals(|| builder.spawn(move || run(&shared, &woken)))?;
+    Ok(Running { wake, id: thread.thread().id() })
 }
 
 /// Makes an eventfd readable.
@@ -47,15 +48,26 @@ fn run(shared: &Shared, woken: &OwnedFd) {
             None => std::thread::sleep(BACK_OFF),
         }
     };
+    let mut why = Woken::TimedOut;
     loop {
+        let soon = shared.talk(why);
         let next = shared.look(turn.lookout());
-        if next.is_none() && idle_for_long(shared) {
-            if shared.retire(&mut turn) {
-                return;
-            }
-            continue;
-        }
-        turn.lookout().wait(woken.as_fd(), next.unwrap_or(LINGER));
+        let rest = match next {
+            Some(next) => Some(next),
+            None => match shared.idle(&mut turn) {
+                Idle::Lingers => Some(LINGER),
+                Idle::Sleeps => None,
+                Idle::Again => {
+                    why = Woken::TimedOut;
+                    continue;
+                }
+                Idle::Ended => return,
+            },
+        };
+        let timeout = rest.into_iter().chain(soon).min();
+        let wakes = shared.wakes();
+        let wake = wakes.as_ref().map_or(woken.as_fd(), |wakes| wakes.as_fd());
+        why = turn.lookout().wait(wake, timeout);
         // Empty when it was not what ended the wait.
         let _ = rustix::io::read(woken, &mut [0; 8]);
         if next.is_some() {
@@ -63,12 +75,4 @@ fn run(shared: &Shared, woken: &OwnedFd) {
             lock(&shared.state).idle_since = None;
         }
     }
-}
-
-fn idle_for_long(shared: &Shared) -> bool {
-    let now = shared.clock.now();
-    let _section = fork::section();
-    let mut state = lock(&shared.state);
-    let since = *state.idle_since.get_or_insert(now);
-    now.saturating_sub(since) >= LINGER
 }

@@ -6,6 +6,7 @@ use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use rustix::fs::SealFlags;
 use rustix::io::Errno;
@@ -16,6 +17,10 @@ use crate::control::{Control, too_large};
 use crate::sys::map::RawMap;
 use crate::sys::memfd;
 use crate::{Contents, Error, Result};
+
+/// How long the driver daemon may take to let go of a region, and how often to look.
+const DRIVER_PATIENCE: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_micros(100);
 
 /// A region whose contents cannot change, in any process, ever again: sealed by the kernel against writing, growing and
 /// shrinking, mapped, and readable as a slice.
@@ -59,6 +64,7 @@ impl From<FreezeError> for Error {
 
 impl Region {
     /// Pins everything, seals the contents for good and maps them.
+    /// Waits, for a second at most, until a driver daemon has let go of the region.
     ///
     /// # Errors
     /// [`FreezeError`], which gives the region back: with EBUSY when a writable shared mapping of it exists in any process,
@@ -92,21 +98,32 @@ impl Region {
                 return fail(region, busy);
             }
         };
-        // Our own mapping of the control block would be in the way.
+        // The mappings of the control block would be in the way: our own, and that of the daemon, which lets go of it now.
         inner.control.take();
         inner.mapping.take();
-        let seals = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK;
-        let sealed =
-            memfd::add_seals(inner.fd(), seals).map_err(Error::system("seal region against writing"));
+        let patience = if inner.registration.is_served() { DRIVER_PATIENCE } else { Duration::ZERO };
+        inner.registration = inner.registration.renewed();
+        let sealed = seal(inner.fd(), patience).map_err(Error::system("seal region against writing"));
         let mapped = sealed.and_then(|()| map(inner.fd(), inner.size));
         match mapped {
             Ok((map, len)) => Ok(Frozen { fd: inner.fd, map, len }),
             Err(source) => {
-                // The reclaimer knew the old allocation.
                 inner.watched.store(false, Ordering::SeqCst);
                 fail(Region::handle(Arc::new(inner)), source)
             }
         }
+    }
+}
+
+/// Seals the contents, and waits for who is about to let go of the region.
+fn seal(fd: BorrowedFd<'_>, patience: Duration) -> Result<(), Errno> {
+    let since = Instant::now();
+    loop {
+        let sealed = memfd::add_seals(fd, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK);
+        if sealed != Err(Errno::BUSY) || since.elapsed() >= patience {
+            return sealed;
+        }
+        std::thread::sleep(PAUSE);
     }
 }
 

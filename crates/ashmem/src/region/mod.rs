@@ -37,7 +37,7 @@ use self::holder::Holder;
 use crate::control::{Control, Layout};
 use crate::page::{page_align, page_size};
 use crate::presence::Presence;
-use crate::reclaim::Reclaimer;
+use crate::reclaim::{Reclaimer, Registration};
 use crate::sys::{fork, memfd};
 use crate::{Error, MapOptions, Mapping, Result, reclaim};
 
@@ -82,7 +82,7 @@ pub(crate) struct Inner {
     fd: OwnedFd,
     /// Clones that the program has. A reclaimer that looks at the region holds the allocation, too.
     handles: AtomicUsize,
-    size: u64,
+    pub(crate) size: u64,
     name: OnceLock<Vec<u8>>,
     control: OnceLock<Control>,
     sealed_against_shrinking: AtomicBool,
@@ -93,7 +93,7 @@ pub(crate) struct Inner {
     pub(crate) holder: Holder,
     /// All of it, for guards.
     mapping: OnceLock<Mapping>,
-    pub(crate) reclaimer: Option<Reclaimer>,
+    pub(crate) registration: Registration,
 }
 
 impl Region {
@@ -127,7 +127,7 @@ impl Region {
             watched: AtomicBool::new(false),
             holder: Holder::default(),
             mapping: OnceLock::new(),
-            reclaimer,
+            registration: Registration::new(reclaimer),
         };
         Region::handle(Arc::new(inner))
     }
@@ -309,7 +309,7 @@ impl Inner {
 
     #[inline]
     pub(crate) fn is_looked_after(&self) -> bool {
-        // Sequentially consistent, as is the unpin: see `reclaim::Reclaimer::retire`.
+        // Sequentially consistent, as is the unpin: see `reclaim::engine::Shared::unwatch`.
         self.watched.load(Ordering::SeqCst)
     }
 

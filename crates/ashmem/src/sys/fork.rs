@@ -3,11 +3,12 @@
 //! Everything in the crate that holds a mutex, or the purge lock of a region, holds it inside a [`Section`]. Fork waits until no
 //! section is open, so a child never inherits a lock that nobody will release. Locks that are kept for longer are held through
 //! descriptions that a child finds closed ([`super::lock_file`]).
-#![allow(unsafe_code, reason = "pthread_atfork")]
+#![allow(unsafe_code, reason = "pthread_atfork, close")]
 
 use std::cell::RefCell;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 static GATE: RwLock<()> = RwLock::new(());
 static CHILD: [RwLock<Option<Action>>; 2] = [const { RwLock::new(None) }; 2];
@@ -66,6 +67,16 @@ pub(crate) fn section() -> Section {
 /// What a child does first for one part of the crate, from now on. It may not open a section.
 pub(crate) fn in_child(part: Part, action: Action) {
     *CHILD[part as usize].write().unwrap_or_else(PoisonError::into_inner) = Some(action);
+}
+
+/// In a child: closes a descriptor that this process shared with threads, which it does not have any more.
+pub(crate) fn close_in_child(shared: Arc<OwnedFd>) {
+    if let Err(shared) = Arc::try_unwrap(shared) {
+        let number = shared.as_raw_fd();
+        std::mem::forget(shared);
+        // SAFETY: the number is this process's own, and those that would use it or close it again are threads of the parent's alone.
+        unsafe { libc::close(number) };
+    }
 }
 
 /// Another one in a child than in its parent, if a section was opened before the fork. (A bare `clone(2)` passes that by.)
