@@ -101,6 +101,17 @@ pub fn fork_section() -> impl Sized {
     sys::fork::section()
 }
 
+/// Lets the calling thread run soon after it wakes, as far as it is allowed: for who reclaims in a thread of its own.
+#[cfg(not(loom))]
+#[doc(hidden)]
+pub fn be_prompt() {
+    sys::thread::be_prompt();
+}
+
+#[cfg(not(loom))]
+#[doc(hidden)]
+pub use reclaim::Progress;
+
 /// The version of bytemuck whose traits say which types can be read from a [`Mapping`] and written to it.
 #[cfg(not(loom))]
 pub use bytemuck;

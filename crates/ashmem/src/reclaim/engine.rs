@@ -35,6 +35,9 @@ const ROUND_PATIENCE: Duration = Duration::from_millis(10);
 /// How long the thread sleeps after it could not free anything although it should.
 pub(super) const BACK_OFF: Duration = Duration::from_millis(100);
 
+/// Bytes to take before looking again at what is available.
+const STEP: u64 = 8 << 20;
+
 /// What the clones of a reclaimer and its thread have in common.
 pub(super) struct Shared {
     pub(super) state: Mutex<State>,
@@ -87,6 +90,39 @@ pub(super) enum Idle {
     Ended,
     /// Something has changed.
     Again,
+}
+
+/// How far [`Shared::reclaim_while`] has come.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes that were unpinned at the start, whether they were in memory or not.
+    pub unpinned: u64,
+    /// What was taken away since.
+    pub freed: Freed,
+}
+
+/// One go through the victims of a scan.
+struct Round {
+    /// The first victim whose turn has not been.
+    next: usize,
+    /// How long others may still be waited for.
+    patience: Duration,
+    /// By region: it would fail again.
+    given_up: Vec<bool>,
+    /// By region: which parts of its control block there are.
+    presence: Vec<Option<Presence>>,
+}
+
+impl Round {
+    fn new(regions: usize) -> Round {
+        Round {
+            next: 0,
+            patience: ROUND_PATIENCE,
+            given_up: vec![false; regions],
+            presence: std::iter::repeat_with(|| None).take(regions).collect(),
+        }
+    }
 }
 
 pub(super) type Listener = Arc<dyn Fn(&PurgeEvent) + Send + Sync>;
@@ -171,24 +207,36 @@ impl Shared {
             return None;
         }
         let started = self.clock.now();
-        let mut wanted = self.shortage(&policy, lookout.read(&policy));
+        let shortage = self.shortage(&policy, lookout.read(&policy));
         let stalled = self.is_stall_due(&policy, lookout.is_stalled());
         let mut next = lookout.next_look(&policy);
         // Most looks end here: memory is not short.
-        if wanted > 0 || stalled || policy.budget.is_some() {
+        if shortage > 0 || stalled || policy.budget.is_some() {
             let scan = victims::scan(&regions);
-            if stalled {
-                wanted = wanted.max(policy.stall_step).max(scan.pages / 8 * page_size());
-            }
-            wanted = wanted.max(self.excess(&policy, &regions, &scan));
-            if wanted > 0 {
-                let freed = self.reclaim(&regions, scan, wanted);
+            let stall_step = if stalled { policy.stall_step.max(scan.pages / 8 * page_size()) } else { 0 };
+            let (counted, excess) = self.excess(&policy, &regions, &scan);
+            let must = stall_step.max(excess);
+            if shortage > 0 || must > 0 {
+                let freed = self.reclaim_while(&regions, scan, &mut |progress| {
+                    let freed = progress.freed.bytes;
+                    // Others may see the same shortage, and free some of it meanwhile.
+                    let missing = match freed {
+                        0 => shortage,
+                        _ if shortage == 0 => 0,
+                        _ => {
+                            let headrooms = &lookout.read(&policy).headrooms;
+                            let missing = headrooms.iter().map(|headroom| missing(&policy, headroom)).max();
+                            // What was allocated meanwhile is for the next look.
+                            missing.unwrap_or(0).min(shortage.saturating_sub(freed))
+                        }
+                    };
+                    must.saturating_sub(freed).max(missing.min(STEP))
+                });
                 // Whoever uses up memory may be faster than one round.
                 next = if freed.bytes > 0 { Duration::from_millis(1) } else { next.max(BACK_OFF) };
             } else if policy.budget.is_some() {
-                // Counting what is in memory may take a while; at most a twentieth of the time goes into it.
                 let spent = self.clock.now().saturating_sub(started);
-                next = next.min(policy.budget_interval.max(20 * spent));
+                next = next.min(lookout.pace.pause(counted, policy.budget_interval, spent));
             }
         }
         Some(next)
@@ -196,16 +244,13 @@ impl Shared {
 
     /// Bytes to free because a limit is near.
     fn shortage(&self, policy: &Policy, reading: &Reading) -> u64 {
-        let missing = |headroom: &Headroom| {
-            let reserve = policy.reserve_for(headroom.limit);
-            // Twice the reserve, so that not every page allocated next calls for another round.
-            if headroom.available < reserve { reserve.saturating_mul(2) - headroom.available } else { 0 }
-        };
-        let wanted = reading.headrooms.iter().map(missing).max().unwrap_or(0);
-        if wanted > 0 {
+        let is_short = |headroom: &&Headroom| headroom.available < policy.reserve_for(headroom.limit);
+        let wanted =
+            reading.headrooms.iter().filter(is_short).map(|headroom| missing(policy, headroom)).max();
+        if wanted.is_some() {
             add(&self.counters.shortages, 1);
         }
-        wanted
+        wanted.unwrap_or(0)
     }
 
     /// Whether there was a stall, and the last one that counted is long enough ago.
@@ -224,11 +269,12 @@ impl Shared {
         due
     }
 
-    /// Bytes of unpinned memory above the budget.
-    fn excess(&self, policy: &Policy, regions: &[Arc<Inner>], scan: &Scan) -> u64 {
-        let Some(budget) = policy.budget else { return 0 };
-        if scan.pages.saturating_mul(page_size()) <= budget {
-            return 0;
+    /// Bytes of unpinned memory as far as they were counted, and those of them above the budget.
+    fn excess(&self, policy: &Policy, regions: &[Arc<Inner>], scan: &Scan) -> (u64, u64) {
+        let Some(budget) = policy.budget else { return (0, 0) };
+        let unpinned = scan.pages.saturating_mul(page_size());
+        if unpinned <= budget {
+            return (unpinned, 0);
         }
         // What is unpinned need not be in memory; and one region may have been opened twice.
         let mut counted = HashMap::new();
@@ -238,25 +284,46 @@ impl Shared {
                 counted.insert(inode, bytes);
             }
         }
-        let excess = counted.values().sum::<u64>().saturating_sub(budget);
+        let counted = counted.values().sum::<u64>();
+        let excess = counted.saturating_sub(budget);
         if excess > 0 {
             add(&self.counters.over_budget, 1);
         }
-        excess
+        (counted, excess)
     }
 
     /// Purges the oldest of some regions until `bytes` are free or nothing is left. `scan` is what was found there a moment ago.
     pub(super) fn reclaim(&self, regions: &[Arc<Inner>], scan: Scan, bytes: u64) -> Freed {
+        self.reclaim_while(regions, scan, &mut |progress| bytes.saturating_sub(progress.freed.bytes))
+    }
+
+    /// As [`reclaim`](Self::reclaim) in steps: `wanted` says before each how many bytes are to be freed next, none to end.
+    pub(super) fn reclaim_while(
+        &self,
+        regions: &[Arc<Inner>],
+        scan: Scan,
+        wanted: &mut dyn FnMut(Progress) -> u64,
+    ) -> Freed {
         let mut freed = Freed::default();
         let (mut left, mut scan) = (regions.to_vec(), scan);
-        loop {
-            let step = self.take(&left, &scan, bytes - freed.bytes);
-            freed.pages += step.pages;
-            freed.bytes = freed.bytes.saturating_add(step.bytes);
-            if freed.bytes >= bytes || !scan.truncated {
+        let unpinned = scan.pages.saturating_mul(page_size());
+        let mut bytes = wanted(Progress { unpinned, freed });
+        while bytes > 0 {
+            let before = freed.pages;
+            let mut round = Round::new(left.len());
+            while bytes > 0 && round.next < scan.oldest.len() {
+                let step = self.take(&left, &scan, &mut round, bytes);
+                freed.pages += step.pages;
+                freed.bytes = freed.bytes.saturating_add(step.bytes);
+                bytes = match bytes.saturating_sub(step.bytes) {
+                    0 => wanted(Progress { unpinned, freed }),
+                    rest => rest,
+                };
+            }
+            if bytes == 0 || !scan.truncated {
                 break;
             }
-            if step.pages == 0 {
+            if freed.pages == before {
                 // The oldest are held, or cannot be purged: it is the turn of the others.
                 let vain: HashSet<usize> = scan.oldest.iter().map(|victim| victim.region).collect();
                 let mut place = 0..;
@@ -265,29 +332,24 @@ impl Shared {
             scan = victims::scan(&left);
         }
         for inner in regions {
-            if freed.bytes >= bytes {
+            if bytes == 0 {
                 break;
             }
             let swept = inner.known_control().map_or(0, |control| purger::sweep(inner, control));
             freed.bytes = freed.bytes.saturating_add(swept);
+            bytes = bytes.saturating_sub(swept);
             add(&self.counters.freed_bytes, swept);
         }
         freed
     }
 
-    /// Purges the scan's victims in order until `bytes` are free.
-    pub(super) fn take(&self, regions: &[Arc<Inner>], scan: &Scan, bytes: u64) -> Freed {
+    /// Purges the scan's victims in order, from where the round is, until `bytes` are free.
+    fn take(&self, regions: &[Arc<Inner>], scan: &Scan, round: &mut Round, bytes: u64) -> Freed {
         let audience = self.audience();
         let mut freed = Freed::default();
-        let mut patience = ROUND_PATIENCE;
-        // What was found out about each region in this round.
-        let mut given_up = vec![false; regions.len()];
-        let mut presence: Vec<Option<Presence>> =
-            std::iter::repeat_with(|| None).take(regions.len()).collect();
-        for victim in &scan.oldest {
-            if freed.bytes >= bytes {
-                break;
-            }
+        let Round { next, patience, given_up, presence } = round;
+        while let Some(victim) = scan.oldest.get(*next).filter(|_| freed.bytes < bytes) {
+            *next += 1;
             let inner = &regions[victim.region];
             let Some(control) = inner.known_control().filter(|_| !given_up[victim.region]) else { continue };
             let present = presence[victim.region].get_or_insert_with(|| Presence::of(inner, control));
@@ -300,14 +362,14 @@ impl Shared {
                 pages,
                 victim.stamp,
                 &has_page_stamps,
-                LOCK_PATIENCE.min(patience),
+                LOCK_PATIENCE.min(*patience),
                 &mut taken,
             );
             if let Err(error) = purged {
                 // It would fail again: the next region may not.
                 given_up[victim.region] = true;
                 if matches!(error, Error::PurgeLocked { .. }) {
-                    patience = patience.saturating_sub(started.elapsed());
+                    *patience = patience.saturating_sub(started.elapsed());
                 }
                 add(&self.counters.failures, 1);
                 inner.note_purge_failure(&error);
@@ -433,6 +495,11 @@ fn watch_again(regions: &[Arc<Inner>]) {
     for inner in regions {
         inner.watched.store(true, Ordering::SeqCst);
     }
+}
+
+/// Bytes until twice the reserve is available: not every page allocated next is to call for another round.
+fn missing(policy: &Policy, headroom: &Headroom) -> u64 {
+    policy.reserve_for(headroom.limit).saturating_mul(2).saturating_sub(headroom.available)
 }
 
 /// The lookout, taken for one or many looks, and given back in the end.

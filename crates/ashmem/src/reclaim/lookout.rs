@@ -4,7 +4,7 @@ use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use super::Policy;
-use super::pressure::{PressureSource, Reading, SystemPressure, Woken, next_look};
+use super::pressure::{Pace, PressureSource, Reading, SystemPressure, Woken, next_look};
 
 /// Stalls count while a limit is nearer than this many reserves.
 const NEAR: u64 = 4;
@@ -16,11 +16,19 @@ pub(super) struct Lookout {
     reading: Reading,
     /// The limits that the source was armed for.
     armed: Option<Vec<u64>>,
+    /// Of counting for a budget.
+    pub(super) pace: Pace,
 }
 
 impl Lookout {
     pub(super) fn new(source: Option<Box<dyn PressureSource>>) -> Lookout {
-        Lookout { is_default: source.is_none(), source, reading: Reading::default(), armed: None }
+        Lookout {
+            is_default: source.is_none(),
+            source,
+            reading: Reading::default(),
+            armed: None,
+            pace: Pace::default(),
+        }
     }
 
     /// In a forked child: the default source's descriptors are the parent's, too, which would miss what the child is told.

@@ -45,6 +45,8 @@ pub use clock::{Clock, SystemClock};
 pub use metrics::Metrics;
 pub use policy::Policy;
 
+#[doc(hidden)]
+pub use self::engine::Progress;
 pub(crate) use self::engine::watch;
 use self::engine::{BACK_OFF, Shared, State, Turn, lock};
 pub(crate) use self::registration::Registration;
@@ -249,11 +251,17 @@ impl Reclaimer {
     /// # Ok::<(), ashmem::Error>(())
     /// ```
     pub fn reclaim_among(&self, regions: &[Region], bytes: u64) -> Freed {
+        self.reclaim_while(regions, &mut |progress| bytes.saturating_sub(progress.freed.bytes))
+    }
+
+    /// As [`reclaim_among`](Self::reclaim_among) in steps: `wanted` says before each how many bytes are to be freed next, none to end.
+    #[doc(hidden)]
+    pub fn reclaim_while(&self, regions: &[Region], wanted: &mut dyn FnMut(Progress) -> u64) -> Freed {
         // Those whose control block cannot be mapped are left out.
         let is_known = |region: &&Region| region.inner.control().is_ok_and(|control| control.is_some());
         let regions: Vec<Arc<Inner>> =
             regions.iter().filter(is_known).map(|region| region.inner.clone()).collect();
-        self.shared.reclaim(&regions, victims::scan(&regions), bytes)
+        self.shared.reclaim_while(&regions, victims::scan(&regions), wanted)
     }
 
     /// As [`reclaim`](Self::reclaim), from one region that need not be watched.

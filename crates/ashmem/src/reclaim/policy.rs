@@ -54,8 +54,8 @@ impl Policy {
         }
     }
 
-    /// At most this many bytes of unpinned data stay in memory. Looked at every 50 ms, or less often where counting takes more
-    /// than a twentieth of the time.
+    /// At most this many bytes of unpinned data stay in memory. Looked at every 50 ms while they change, up to once a second while
+    /// they do not; less often where counting takes more than a twentieth of the time.
     #[must_use]
     pub fn budget(mut self, bytes: u64) -> Policy {
         self.budget = Some(bytes);

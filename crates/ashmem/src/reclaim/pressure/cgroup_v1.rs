@@ -17,7 +17,7 @@ const USAGE: &CStr = c"memory.usage_in_bytes";
 /// No limit is written as the largest number of whole pages, which depends on the kernel.
 const NO_LIMIT: u64 = 1 << 60;
 
-/// The process's cgroup or one above it. Its files are open only while it has a limit.
+/// A cgroup. Its files are open only while it has a limit.
 #[derive(Debug)]
 pub(super) struct Level {
     dir: OwnedFd,

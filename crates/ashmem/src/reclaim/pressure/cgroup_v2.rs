@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use super::Headroom;
 use super::file::{KeptFile, open_dir};
 use super::parse::{cgroup_headroom, parse_keyed, parse_number};
-use super::psi::Trigger;
+use super::psi::{Stall, Trigger};
 
 const MAX: &CStr = c"memory.max";
 const HIGH: &CStr = c"memory.high";
 
-/// The process's cgroup or one above it. Its files are open only while it has a limit.
+/// A cgroup. Its files are open only while it has a limit.
 #[derive(Debug)]
 pub(super) struct Level {
     dir: OwnedFd,
@@ -68,8 +68,8 @@ impl Level {
     }
 
     /// A trigger for stalls of this cgroup's tasks only.
-    pub(super) fn trigger(&self) -> Option<Trigger> {
-        Trigger::open(self.dir.as_fd(), c"memory.pressure")
+    pub(super) fn trigger(&self, stall: Stall) -> Option<Trigger> {
+        Trigger::open(self.dir.as_fd(), c"memory.pressure", stall)
     }
 
     pub(super) fn describe(&self, buffer: &mut [u8]) -> String {

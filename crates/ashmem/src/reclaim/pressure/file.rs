@@ -11,7 +11,7 @@ use crate::sys::aside::aside;
 
 /// Bytes that the buffer of a reader should have. The longest files, `memory.stat` and `/proc/meminfo`, have 2 KiB;
 /// `/proc/self/cgroup` has a path of up to 4 KiB.
-pub(super) const BUFFER_SIZE: usize = 16 << 10;
+pub const BUFFER_SIZE: usize = 16 << 10;
 
 /// A file kept open. Each read shows its contents of that moment.
 #[derive(Debug)]

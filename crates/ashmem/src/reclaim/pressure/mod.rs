@@ -15,8 +15,10 @@ use std::time::Duration;
 mod cgroup_v1;
 mod cgroup_v2;
 mod file;
+mod gauge;
 mod manual;
 mod mounts;
+mod pace;
 mod parse;
 mod psi;
 mod system;
@@ -33,6 +35,16 @@ pub(crate) fn obtainable() -> Option<u64> {
 
 pub use manual::ManualPressure;
 pub use system::SystemPressure;
+
+/// What a reclaimer for several processes in different cgroups is made of.
+#[doc(hidden)]
+pub use {
+    file::BUFFER_SIZE,
+    gauge::{Gauge, wait},
+    mounts::{Directory, Membership, Proc},
+    pace::Pace,
+    psi::Stall,
+};
 
 /// One limit on memory and how near it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,11 +125,16 @@ pub trait PressureSource: Send {
 const BYTES_PER_CORE_SECOND: u64 = 2 << 30;
 
 const SHORTEST_LOOK: Duration = Duration::from_millis(1);
-const LONGEST_LOOK: Duration = Duration::from_secs(1);
 
-/// The least time between looks at a limit that announces itself. Not longer, as events can be lost sight of: a
-/// limit may be changed, or the process moved to another cgroup.
-const SHORTEST_LOOK_WITH_EVENTS: Duration = Duration::from_millis(250);
+/// Also at a limit that announces itself, as events can be lost sight of: a limit may be changed, or the process moved to another
+/// cgroup.
+const LONGEST_LOOK: Duration = Duration::from_secs(2);
+
+/// The least time between looks at a limit of which half is free, and at least [`FAR`].
+const SHORTEST_LOOK_FAR: Duration = Duration::from_secs(1);
+
+/// To use up so much within a look takes more cores than those that allocate at full speed at one time.
+const FAR: u64 = 4 << 30;
 
 /// How long the next look at the headrooms can wait: until all cores, allocating as fast as they can, would reach
 /// the reserve of the nearest limit.
@@ -131,6 +148,17 @@ pub(crate) fn next_look(
     reserve: &dyn Fn(u64) -> u64,
     covered: impl Fn(usize) -> bool,
 ) -> Duration {
+    let looks = reading.headrooms.iter().enumerate();
+    looks
+        .map(|(index, headroom)| next_look_at(*headroom, reserve(headroom.limit), covered(index)))
+        .min()
+        .unwrap_or(LONGEST_LOOK)
+}
+
+/// As `next_look`, for one limit, the `reserve` of which is to stay available.
+#[doc(hidden)]
+#[must_use]
+pub fn next_look_at(headroom: Headroom, reserve: u64, is_covered: bool) -> Duration {
     // Asking is slow (it reads cgroup files) and allocates.
     static CORES: AtomicU64 = AtomicU64::new(0);
     let cores = match CORES.load(Ordering::Relaxed) {
@@ -141,23 +169,18 @@ pub(crate) fn next_look(
         }
         cores => cores,
     };
-    next_look_at(cores.saturating_mul(BYTES_PER_CORE_SECOND), reading, reserve, covered)
+    look_at_speed(cores.saturating_mul(BYTES_PER_CORE_SECOND), headroom, reserve, is_covered)
 }
 
-fn next_look_at(
-    bytes_per_second: u64,
-    reading: &Reading,
-    reserve: &dyn Fn(u64) -> u64,
-    covered: impl Fn(usize) -> bool,
-) -> Duration {
-    let mut next = LONGEST_LOOK;
-    for (index, headroom) in reading.headrooms.iter().enumerate() {
-        let distance = headroom.available.saturating_sub(reserve(headroom.limit));
-        let nanos = u128::from(distance) * 1_000_000_000 / u128::from(bytes_per_second.max(1));
-        let time = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
-        next = next.min(if covered(index) { time.max(SHORTEST_LOOK_WITH_EVENTS) } else { time });
+fn look_at_speed(bytes_per_second: u64, headroom: Headroom, reserve: u64, is_covered: bool) -> Duration {
+    if is_covered {
+        return LONGEST_LOOK;
     }
-    next.max(SHORTEST_LOOK)
+    let distance = headroom.available.saturating_sub(reserve);
+    let nanos = u128::from(distance) * 1_000_000_000 / u128::from(bytes_per_second.max(1));
+    let time = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
+    let is_far = distance >= FAR && headroom.available >= headroom.limit / 2;
+    time.clamp(if is_far { SHORTEST_LOOK_FAR } else { SHORTEST_LOOK }, LONGEST_LOOK)
 }
 
 #[cfg(test)]
@@ -166,40 +189,57 @@ mod tests {
 
     const GIB: u64 = 1 << 30;
 
-    fn look(available: &[u64], covered: impl Fn(usize) -> bool) -> Duration {
-        let headrooms =
-            available.iter().map(|&available| Headroom { available, limit: 64 * GIB }).collect::<Vec<_>>();
-        next_look_at(2 * GIB, &Reading { headrooms, stalled: false }, &|limit| limit / 64, covered)
+    fn look(available: u64, limit: u64, is_covered: bool) -> Duration {
+        look_at_speed(2 * GIB, Headroom { available, limit }, GIB, is_covered)
     }
 
     #[test]
     fn looks_rarely_far_from_every_limit() {
-        assert_eq!(look(&[], |_| false), LONGEST_LOOK);
-        assert_eq!(look(&[32 * GIB, u64::MAX], |_| false), LONGEST_LOOK);
+        assert_eq!(next_look(&Reading::default(), &|_| 0, |_| false), LONGEST_LOOK);
+        assert_eq!(look(32 * GIB, 64 * GIB, false), LONGEST_LOOK);
+        assert_eq!(look(u64::MAX, u64::MAX, false), LONGEST_LOOK);
     }
 
     #[test]
-    fn looks_as_often_as_the_nearest_limit_needs() {
-        assert_eq!(look(&[32 * GIB, GIB + GIB / 2], |_| false), Duration::from_millis(250));
-        assert_eq!(look(&[2 * GIB, GIB + GIB / 2], |_| false), Duration::from_millis(250));
+    fn many_cores_do_not_make_it_nearer() {
+        let look = |available| look_at_speed(1000 * GIB, Headroom { available, limit: 12 * GIB }, GIB, false);
+        assert_eq!(look(6 * GIB), SHORTEST_LOOK_FAR);
+        assert_eq!(look(6 * GIB - 1), Duration::from_nanos(4_999_999), "less than half");
+    }
+
+    #[test]
+    fn looks_as_often_as_the_distance_needs() {
+        assert_eq!(look(GIB + GIB / 2, 64 * GIB, false), Duration::from_millis(250));
+        assert_eq!(look(2 * GIB, 2 * GIB, false), Duration::from_millis(500));
+    }
+
+    #[test]
+    fn the_nearest_limit_counts() {
+        let headrooms = vec![
+            Headroom { available: 64 * GIB, limit: 64 * GIB },
+            Headroom { available: 2 * GIB, limit: 64 * GIB },
+        ];
+        let reading = Reading { headrooms, stalled: false };
+        let reserve = |_| 2 * GIB;
+        assert_eq!(next_look(&reading, &reserve, |_| false), SHORTEST_LOOK);
+        assert_eq!(next_look(&reading, &reserve, |index| index == 1), LONGEST_LOOK);
     }
 
     #[test]
     fn never_looks_more_often_than_the_shortest() {
-        assert_eq!(look(&[GIB], |_| false), SHORTEST_LOOK);
-        assert_eq!(look(&[0], |_| false), SHORTEST_LOOK);
+        assert_eq!(look(GIB, 64 * GIB, false), SHORTEST_LOOK);
+        assert_eq!(look(0, 0, false), SHORTEST_LOOK);
     }
 
     #[test]
     fn trusts_events_for_the_limits_that_have_them() {
-        assert_eq!(look(&[2 * GIB, GIB], |index| index == 1), SHORTEST_LOOK_WITH_EVENTS);
-        assert_eq!(look(&[GIB, GIB], |index| index == 1), SHORTEST_LOOK);
+        assert_eq!(look(GIB, 64 * GIB, true), LONGEST_LOOK);
     }
 
     #[test]
     fn survives_extremes() {
-        let reading = Reading { headrooms: vec![Headroom { available: u64::MAX, limit: 0 }], stalled: true };
-        assert_eq!(next_look_at(0, &reading, &|_| 0, |_| false), LONGEST_LOOK);
-        assert_eq!(next_look(&reading, &|_| u64::MAX, |_| false), SHORTEST_LOOK);
+        let headroom = Headroom { available: u64::MAX, limit: 0 };
+        assert_eq!(look_at_speed(0, headroom, 0, false), LONGEST_LOOK);
+        assert_eq!(look_at_speed(u64::MAX, headroom, u64::MAX, false), SHORTEST_LOOK);
     }
 }

@@ -1,11 +1,105 @@
-//! Where the process's cgroups are in the file system (`proc_pid_cgroup(5)`, `proc_pid_mountinfo(5)`).
+//! Where the cgroups of a process are in the file system (`proc_pid_cgroup(5)`, `proc_pid_mountinfo(5)`).
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use super::file::KeptFile;
+
+/// Where procfs is.
+#[derive(Clone, Debug)]
+pub struct Proc {
+    root: PathBuf,
+}
+
+/// A directory with the memory controller's files of a cgroup.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Directory {
+    pub(super) hierarchy: Hierarchy,
+    /// Where it is.
+    pub path: PathBuf,
+    /// The cgroup, as `/proc/PID/cgroup` has it.
+    pub cgroup: PathBuf,
+}
+
+/// The cgroups that may limit a process's memory, as far as this process can see them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Membership {
+    /// The process's own cgroup, then those above it, in each hierarchy: v2, then v1.
+    pub directories: Vec<Directory>,
+    /// The cgroup that the process is in, in the hierarchy with the memory controller, is among them. Of those above it a mount may
+    /// hide some, from everybody who has no other mount.
+    pub is_complete: bool,
+}
+
+impl Default for Proc {
+    fn default() -> Proc {
+        Proc::at(Path::new("/proc"))
+    }
+}
+
+impl Proc {
+    /// Procfs in this place, in which `self/mountinfo` tells where cgroups are.
+    #[must_use]
+    pub fn at(root: &Path) -> Proc {
+        Proc { root: root.to_owned() }
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// `/proc/PID/cgroup`, of this process without a number. `None` when the process is gone, or hidden from this one.
+    ///
+    /// Opened anew each time: an open one keeps showing the process that opened it.
+    #[must_use]
+    pub fn cgroups_of(&self, process: Option<u32>, buffer: &mut [u8]) -> Option<Vec<u8>> {
+        let process = process.map_or_else(|| "self".to_owned(), |number| number.to_string());
+        let file = KeptFile::open_path(&self.root.join(process).join("cgroup"))?;
+        file.read(buffer).map(<[u8]>::to_vec)
+    }
+
+    /// This process's `mountinfo`; empty when it cannot be read.
+    #[must_use]
+    pub fn mounts(&self) -> Vec<u8> {
+        std::fs::read(self.root.join("self/mountinfo")).unwrap_or_default()
+    }
+}
+
+impl Membership {
+    /// What `/proc/PID/cgroup` and this process's `mountinfo` say, through the first mount that has the directory.
+    #[must_use]
+    pub fn find(cgroups: &[u8], mounts: &[u8]) -> Membership {
+        let mut directories = Vec::new();
+        let mut found = |hierarchy| {
+            let path = membership(cgroups, hierarchy)?;
+            let shown = shown(mounts, hierarchy, path)
+                .into_iter()
+                .find(|shown| shown.levels.first().is_some_and(|own| own.is_dir()))?;
+            let is_own = shown.is_own;
+            let path = Path::new(OsStr::from_bytes(if is_own { path } else { &shown.root }));
+            let levels = shown.levels.into_iter().zip(path.ancestors());
+            directories.extend(levels.map(|(path, cgroup)| Directory {
+                hierarchy,
+                path,
+                cgroup: cgroup.to_owned(),
+            }));
+            Some(is_own)
+        };
+        let v2 = found(Hierarchy::V2);
+        let v1 = found(Hierarchy::V1Memory);
+        // A controller is in one hierarchy only; where it is in none, nothing limits memory.
+        let is_complete = match [Hierarchy::V1Memory, Hierarchy::V2].map(|kind| membership(cgroups, kind)) {
+            [Some(_), _] => v1 == Some(true),
+            [None, Some(_)] => v2 == Some(true),
+            [None, None] => true,
+        };
+        Membership { directories, is_complete }
+    }
+}
+
 /// Which cgroup hierarchy controls memory. A hybrid system has both, though only one with the controller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Hierarchy {
     /// cgroup v1 with the memory controller.
     V1Memory,
@@ -28,17 +122,26 @@ pub(super) fn membership(cgroup: &[u8], hierarchy: Hierarchy) -> Option<&[u8]> {
 
 /// The directories of the cgroup at `path`: for each mount that shows it, its own and then its ancestors' as far up
 /// as the mount goes. The mount that shows most comes first.
-pub(super) fn directories(mountinfo: &[u8], hierarchy: Hierarchy, path: &[u8]) -> Vec<Vec<PathBuf>> {
-    let mut found: Vec<Vec<PathBuf>> = mountinfo
+fn shown(mountinfo: &[u8], hierarchy: Hierarchy, path: &[u8]) -> Vec<Shown> {
+    let mut found: Vec<Shown> = mountinfo
         .split(|&byte| byte == b'\n')
         .filter_map(Mount::parse)
         .filter(|mount| mount.hierarchy == hierarchy)
-        .filter_map(|mount| mount.levels(path))
+        .filter_map(|mount| mount.shown(path))
         .collect();
     // Of two mounts on one directory the later covers the earlier.
     found.reverse();
-    found.sort_by_key(|levels| std::cmp::Reverse(levels.len()));
+    found.sort_by_key(|shown| std::cmp::Reverse(shown.levels.len()));
     found
+}
+
+/// What a mount shows of a cgroup.
+struct Shown {
+    /// Its directory, then those above it.
+    levels: Vec<PathBuf>,
+    /// The first is its own. Else it is that of an ancestor, `root`.
+    is_own: bool,
+    root: Vec<u8>,
 }
 
 /// A line of `mountinfo` that is about cgroups.
@@ -68,10 +171,13 @@ impl Mount {
     }
 
     /// The directories from that of the cgroup at `path` up to the mount point; `None` when the mount does not show it.
-    fn levels(&self, path: &[u8]) -> Option<Vec<PathBuf>> {
-        let names = below(&Position::parse(&self.root)?, &Position::parse(path)?)?;
+    fn shown(self, path: &[u8]) -> Option<Shown> {
+        let (root, cgroup) = (Position::parse(&self.root)?, Position::parse(path)?);
+        let names = below(&root, &cgroup)?;
         let own = names.iter().fold(self.point.clone(), |path, name| path.join(OsStr::from_bytes(name)));
-        Some(own.ancestors().take(names.len() + 1).map(Path::to_path_buf).collect())
+        let levels = own.ancestors().take(names.len() + 1).map(Path::to_path_buf).collect();
+        let is_own = root.up == cgroup.up;
+        Some(Shown { levels, is_own, root: self.root })
     }
 }
 
@@ -138,8 +244,8 @@ mod tests {
 
     fn dirs(mountinfo: &str, hierarchy: Hierarchy, path: &str) -> Vec<Vec<String>> {
         let text = |path: PathBuf| path.to_str().unwrap().to_owned();
-        let found = directories(mountinfo.as_bytes(), hierarchy, path.as_bytes());
-        found.into_iter().map(|levels| levels.into_iter().map(text).collect()).collect()
+        let found = shown(mountinfo.as_bytes(), hierarchy, path.as_bytes());
+        found.into_iter().map(|shown| shown.levels.into_iter().map(text).collect()).collect()
     }
 
     fn v2(root: &str, path: &str) -> Vec<Vec<String>> {
@@ -196,6 +302,35 @@ mod tests {
     }
 
     #[test]
+    fn a_process_is_in_the_cgroups_that_are_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let point = dir.path().to_str().unwrap();
+        std::fs::create_dir_all(dir.path().join("a/b")).unwrap();
+        let found = |cgroups: &str, root: &str, kind: &str| {
+            let mounts = format!("35 31 0:32 {root} {point} rw - {kind}\n");
+            let found = Membership::find(cgroups.as_bytes(), mounts.as_bytes());
+            let cgroups =
+                found.directories.into_iter().map(|found| found.cgroup.to_str().unwrap().to_owned());
+            (cgroups.collect::<Vec<_>>().join(" "), found.is_complete)
+        };
+        let (v2, v1) = ("cgroup2 cgroup2 rw", "cgroup cgroup rw,memory");
+        let seen = |names: &str, is_complete| (names.to_owned(), is_complete);
+        assert_eq!(found("0::/a/b\n", "/", v2), seen("/a/b /a /", true));
+        assert_eq!(found("0::/x/a/b\n", "/x", v2), seen("/x/a/b /x/a /x", true), "a part of the hierarchy");
+        assert_eq!(found("0::/gone\n", "/", v2), seen("", false));
+        assert_eq!(found("0::/../other\n", "/", v2), seen("", false), "in another namespace");
+        assert_eq!(found("0::/\n", "/..", v2), seen("/..", false), "only what is above");
+        assert_eq!(found("0::/a\n", "/", v1), seen("", false));
+        assert_eq!(found("4:memory:/a\n0::/\n", "/", v1), seen("/a /", true));
+        assert_eq!(
+            found("4:memory:/a\n0::/a\n", "/", v2),
+            seen("/a /", false),
+            "memory is in the other hierarchy"
+        );
+        assert_eq!(found("3:cpu:/a\n", "/", v1), seen("", true), "nothing limits memory");
+    }
+
+    #[test]
     fn unescapes_only_what_is_escaped() {
         assert_eq!(unescape(br"a\040b\134c\09\"), b"a b\\c\\09\\");
         assert_eq!(unescape(br"\777"), br"\777");
@@ -205,7 +340,8 @@ mod tests {
         #[test]
         fn survives_any_bytes(text in proptest::collection::vec(any::<u8>(), 0..300), path in "[/.a]{0,12}") {
             let _ = membership(&text, Hierarchy::V2);
-            let _ = directories(&text, Hierarchy::V2, path.as_bytes());
+            let _ = shown(&text, Hierarchy::V2, path.as_bytes());
+            let _ = Membership::find(&text, &text);
         }
 
         #[test]

@@ -2,7 +2,7 @@
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{Mode, OFlags};
@@ -10,9 +10,23 @@ use rustix::fs::{Mode, OFlags};
 use super::wait::poll_until;
 use crate::sys::aside::aside;
 
-/// Asks for an event when some task was stalled for 150 ms out of 2 s. Without privileges the window must be a
-/// multiple of 2 s; 150 ms is where a desktop begins to feel slow.
-const TRIGGER: &[u8] = b"some 150000 2000000\0";
+/// When it counts as a stall: some task waited for memory for `threshold` of any `window`.
+///
+/// Without privileges (CAP_SYS_RESOURCE) the window must be a multiple of 2 s. The kernel takes windows of 0.5 to 10 s.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stall {
+    /// How long tasks wait, in all.
+    pub threshold: Duration,
+    /// In what time.
+    pub window: Duration,
+}
+
+impl Default for Stall {
+    /// 150 ms, which is where a desktop begins to feel slow, in 2 s.
+    fn default() -> Stall {
+        Stall { threshold: Duration::from_millis(150), window: Duration::from_secs(2) }
+    }
+}
 
 /// A trigger set on a pressure file. It lives as long as its descriptor and fires at most once per window.
 #[derive(Debug)]
@@ -29,11 +43,12 @@ pub(super) enum Answer {
 
 impl Trigger {
     /// `None` without PSI (`CONFIG_PSI`, `psi=1`) or without permission.
-    pub(super) fn open(dir: BorrowedFd<'_>, name: &CStr) -> Option<Trigger> {
+    pub(super) fn open(dir: BorrowedFd<'_>, name: &CStr, stall: Stall) -> Option<Trigger> {
         let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let fd = aside(rustix::fs::openat(dir, name, flags, Mode::empty()).ok()?);
-        let written = rustix::io::retry_on_intr(|| rustix::io::write(&fd, TRIGGER)).ok()?;
-        (written == TRIGGER.len()).then_some(Trigger(fd))
+        let text = format!("some {} {}\0", stall.threshold.as_micros(), stall.window.as_micros());
+        let written = rustix::io::retry_on_intr(|| rustix::io::write(&fd, text.as_bytes())).ok()?;
+        (written == text.len()).then_some(Trigger(fd))
     }
 
     /// Asks without waiting. The kernel forgets an event once it was polled, so the answer must be kept.
@@ -81,9 +96,13 @@ mod tests {
 
     #[test]
     fn the_kernel_takes_the_trigger() {
-        let trigger =
-            open_dir("/proc/pressure".as_ref()).and_then(|dir| Trigger::open(dir.as_fd(), c"memory"));
-        match trigger {
+        let open = |stall| {
+            let dir = open_dir("/proc/pressure".as_ref())?;
+            Trigger::open(dir.as_fd(), c"memory", stall)
+        };
+        let backwards = Stall { threshold: Duration::from_secs(3), window: Duration::from_secs(2) };
+        assert!(open(backwards).is_none(), "more than the window");
+        match open(Stall::default()) {
             Some(trigger) => assert_ne!(trigger.ask(), Answer::Gone),
             None => println!("skipped: no memory triggers on this system"),
         }
@@ -93,6 +112,6 @@ mod tests {
     fn absent_where_there_is_no_file() {
         let dir = tempfile::tempdir().unwrap();
         let dir = open_dir(dir.path()).unwrap();
-        assert!(Trigger::open(dir.as_fd(), c"memory").is_none());
+        assert!(Trigger::open(dir.as_fd(), c"memory", Stall::default()).is_none());
     }
 }

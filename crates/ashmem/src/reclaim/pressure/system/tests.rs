@@ -1,13 +1,16 @@
 use std::fs;
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 use std::process::Command;
 
 use rustix::event::EventfdFlags;
 use rustix::net::SendFlags;
 use tempfile::TempDir;
 
+use super::super::mounts::Hierarchy;
+use super::super::psi::Trigger;
 use super::*;
 
 const MEMINFO: &str = "MemTotal: 1000 kB\nMemFree: 1 kB\nMemAvailable: 400 kB\n";
@@ -201,19 +204,21 @@ fn fired_trigger() -> (Trigger, TcpStream) {
 
 #[test]
 fn a_stall_ends_a_wait_and_is_reported() {
-    let fake = Fake::new("", &[]);
+    let fake = Fake::new("0::/a\n", &[("/", "cg", V2)]);
+    fake.v2("cg/a", "1000", 300);
     let mut source = fake.source();
     let (trigger, sender) = fired_trigger();
-    source.trigger = Some(trigger);
+    source.gauges[0].trigger = Some(trigger);
     assert_eq!(source.wait(wake().as_fd(), None), Woken::Event);
-    assert!(source.stalled);
+    assert!(source.gauges[0].stalled);
     assert!(source.read().stalled);
     assert!(source.describe().contains(&"system: stall events".to_owned()));
 
     // An event that no wait has seen is found by the reading.
     let (trigger, _other) = fired_trigger();
-    source.cgroups.trigger = Some(trigger);
-    source.trigger = None;
+    source.gauges[1].trigger = Some(trigger);
+    source.gauges[0].trigger = None;
+    assert!(source.describe().contains(&"cgroup v2: stall events".to_owned()));
     assert!(source.wait(wake().as_fd(), None) == Woken::Event && source.read().stalled);
     drop(sender);
 }
@@ -234,9 +239,9 @@ fn a_trigger_that_only_fails_is_dropped() {
     let mut source = Fake::new("", &[]).source();
     let (reader, writer) = std::os::unix::net::UnixStream::pair().unwrap();
     drop(writer);
-    source.trigger = Some(Trigger::stand_in(reader.into()));
+    source.gauges[0].trigger = Some(Trigger::stand_in(reader.into()));
     source.wait(wake().as_fd(), Some(Duration::ZERO));
-    assert!(source.trigger.is_none());
+    assert!(source.gauges[0].trigger.is_none());
     assert!(!source.read().stalled);
 }
 
@@ -262,13 +267,13 @@ impl Cgroup {
     fn make() -> Option<Cgroup> {
         let text = fs::read("/proc/self/cgroup").ok()?;
         let mounts = fs::read("/proc/self/mountinfo").ok()?;
-        let path = String::from_utf8(membership(&text, Hierarchy::V1Memory)?.to_vec()).ok()?;
-        let levels = directories(&mounts, Hierarchy::V1Memory, path.as_bytes()).into_iter().next()?;
+        let found = Membership::find(&text, &mounts);
+        let own = found.directories.iter().find(|own| own.hierarchy == Hierarchy::V1Memory)?;
         let name = format!("ashmem-test-{}", std::process::id());
-        let directory = levels.first()?.join(&name);
+        let directory = own.path.join(&name);
         fs::create_dir(&directory).ok()?;
-        let mount = String::from_utf8(mounts).ok()?;
-        Some(Cgroup { directory, path: format!("{}/{name}", path.trim_end_matches('/')), mount })
+        let path = own.cgroup.join(&name).to_str()?.to_owned();
+        Some(Cgroup { directory, path, mount: String::from_utf8(mounts).ok()? })
     }
 
     fn write(&self, file: &str, text: &str) -> std::io::Result<()> {
