@@ -4,7 +4,11 @@
 //! Processes hand it the descriptors of their regions over a Unix socket ([`ashmem::driver`]); everything else is in the regions
 //! themselves. The command `ashmem daemon` is made of this.
 
+pub mod policy;
+mod quota;
 pub mod snapshot;
 mod table;
 
+pub use policy::Policy;
+pub use quota::Quota;
 pub use snapshot::Snapshot;
