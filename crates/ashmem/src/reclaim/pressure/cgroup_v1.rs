@@ -22,6 +22,8 @@ const NO_LIMIT: u64 = 1 << 60;
 pub(super) struct Level {
     dir: OwnedFd,
     path: PathBuf,
+    /// What is above it cannot be seen.
+    is_highest: bool,
     files: Option<Files>,
     threshold: Option<Threshold>,
 }
@@ -31,6 +33,7 @@ struct Files {
     limit: KeptFile,
     usage: KeptFile,
     stat: KeptFile,
+    is_highest: bool,
 }
 
 /// The kernel adds to the eventfd whenever the usage crosses `at` (bytes), up or down. It ends with the eventfd.
@@ -42,8 +45,9 @@ struct Threshold {
 }
 
 impl Level {
-    pub(super) fn open(path: &Path, buffer: &mut [u8]) -> Option<Level> {
-        let mut level = Level { dir: open_dir(path)?, path: path.to_owned(), files: None, threshold: None };
+    pub(super) fn open(path: &Path, is_highest: bool, buffer: &mut [u8]) -> Option<Level> {
+        let (dir, path) = (open_dir(path)?, path.to_owned());
+        let mut level = Level { dir, path, is_highest, files: None, threshold: None };
         level.refresh(buffer);
         Some(level)
     }
@@ -51,7 +55,8 @@ impl Level {
     /// Looks whether a limit was set or removed.
     pub(super) fn refresh(&mut self, buffer: &mut [u8]) {
         if self.files.as_ref().and_then(|files| files.limit(buffer)).is_none() {
-            self.files = Files::open(self.dir.as_fd()).filter(|files| files.limit(buffer).is_some());
+            let files = Files::open(self.dir.as_fd(), self.is_highest);
+            self.files = files.filter(|files| files.limit(buffer).is_some());
             self.threshold = None;
         }
     }
@@ -111,11 +116,12 @@ impl Level {
 }
 
 impl Files {
-    fn open(dir: BorrowedFd<'_>) -> Option<Files> {
+    fn open(dir: BorrowedFd<'_>, is_highest: bool) -> Option<Files> {
         Some(Files {
             limit: KeptFile::open(dir, c"memory.limit_in_bytes")?,
             usage: KeptFile::open(dir, USAGE)?,
             stat: KeptFile::open(dir, c"memory.stat")?,
+            is_highest,
         })
     }
 
@@ -123,10 +129,11 @@ impl Files {
         parse_number(self.usage.read(buffer)?)
     }
 
-    /// The cgroup's limit, or that of an ancestor if it is smaller: a mount may not show the ancestor.
+    /// The cgroup's limit, or that of an ancestor if it is smaller and a mount does not show the ancestor.
     fn limit(&self, buffer: &mut [u8]) -> Option<u64> {
         let own = self.limit.read(buffer).and_then(parse_number);
-        let above = self.stat.read(buffer).and_then(|text| parse_keyed(text, b"hierarchical_memory_limit"));
+        let above = if self.is_highest { self.stat.read(buffer) } else { None };
+        let above = above.and_then(|text| parse_keyed(text, b"hierarchical_memory_limit"));
         own.into_iter().chain(above).min().filter(|&limit| limit < NO_LIMIT)
     }
 
@@ -163,7 +170,7 @@ mod tests {
             fs::write(dir.path().join(name), text).unwrap();
         }
         let mut buffer = vec![0; BUFFER_SIZE];
-        let level = Level::open(dir.path(), &mut buffer).unwrap();
+        let level = Level::open(dir.path(), true, &mut buffer).unwrap();
         (dir, level, buffer)
     }
 
@@ -184,8 +191,10 @@ mod tests {
 
     #[test]
     fn a_hidden_ancestor_may_limit() {
-        let (_dir, level, mut buffer) = tree(NONE, "600\n", "hierarchical_memory_limit 800\n");
+        let (dir, level, mut buffer) = tree(NONE, "600\n", "hierarchical_memory_limit 800\n");
         assert_eq!(level.headroom(&mut buffer).unwrap().0, Headroom { available: 200, limit: 800 });
+        let level = Level::open(dir.path(), false, &mut buffer).unwrap();
+        assert_eq!(level.headroom(&mut buffer), None, "the ancestor tells");
     }
 
     #[test]

@@ -45,7 +45,9 @@ impl Gauge {
     #[must_use]
     pub fn cgroup(directory: &Directory, stall: Option<Stall>, buffer: &mut [u8]) -> Option<Gauge> {
         let place = match directory.hierarchy {
-            Hierarchy::V1Memory => Place::V1(cgroup_v1::Level::open(&directory.path, buffer)?),
+            Hierarchy::V1Memory => {
+                Place::V1(cgroup_v1::Level::open(&directory.path, directory.is_highest, buffer)?)
+            }
             Hierarchy::V2 => Place::V2(cgroup_v2::Level::open(&directory.path, buffer)?),
         };
         Some(Gauge::new(place, stall))

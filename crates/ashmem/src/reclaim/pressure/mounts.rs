@@ -20,6 +20,8 @@ pub struct Directory {
     pub path: PathBuf,
     /// The cgroup, as `/proc/PID/cgroup` has it.
     pub cgroup: PathBuf,
+    /// What is above it cannot be seen.
+    pub(super) is_highest: bool,
 }
 
 /// The cgroups that may limit a process's memory, as far as this process can see them.
@@ -78,12 +80,11 @@ impl Membership {
                 .find(|shown| shown.levels.first().is_some_and(|own| own.is_dir()))?;
             let is_own = shown.is_own;
             let path = Path::new(OsStr::from_bytes(if is_own { path } else { &shown.root }));
-            let levels = shown.levels.into_iter().zip(path.ancestors());
-            directories.extend(levels.map(|(path, cgroup)| Directory {
-                hierarchy,
-                path,
-                cgroup: cgroup.to_owned(),
-            }));
+            let mut levels = shown.levels.into_iter().zip(path.ancestors()).peekable();
+            while let Some((path, cgroup)) = levels.next() {
+                let (cgroup, is_highest) = (cgroup.to_owned(), levels.peek().is_none());
+                directories.push(Directory { hierarchy, path, cgroup, is_highest });
+            }
             Some(is_own)
         };
         let v2 = found(Hierarchy::V2);
