@@ -1,0 +1,1 @@
+//! The loop in its thread, over this system's limits.
