@@ -59,7 +59,7 @@ pub(crate) trait Host {
     /// An eventfd that is readable after regions were registered, after another policy was set, and when it is the end.
     fn wake(&self) -> BorrowedFd<'_>;
     fn is_stopping(&self) -> bool;
-    /// Some ten times a second at the most, and when nothing is registered any more.
+    /// Some ten times a second at the most, and before a longer sleep.
     fn note(&self, limits: Vec<snapshot::Limit>, counts: Counts);
 }
 
@@ -75,7 +75,8 @@ pub(crate) fn run(host: &impl Host) {
             let served = host.served();
             let next = turn.look(&served, &host.policy());
             // Nobody looks more often, and counting regions takes a while.
-            if next.is_none() || noted.is_none_or(|noted| started.duration_since(noted) >= NOTES) {
+            let is_last = next.is_none_or(|next| next >= NOTES);
+            if is_last || noted.is_none_or(|noted| started.duration_since(noted) >= NOTES) {
                 host.note(turn.limits(&served), turn.counts);
                 noted = Some(started);
             }
