@@ -109,6 +109,43 @@ fn a_shortage_frees_the_oldest_until_twice_the_reserve() {
 }
 
 #[test]
+fn what_others_free_meanwhile_is_not_taken() {
+    // More than a step is missing, and after the first one it is not any more.
+    const STEP: u64 = 8 << 20;
+    let part = STEP / 4;
+    let (reclaimer, pressure) = stepwise(Policy::new().reserve(8 * STEP));
+    let regions: Vec<Region> = (0..12)
+        .map(|_| Region::options().reclaimer(&reclaimer).create("reclaimed", part).expect("a region"))
+        .collect();
+    for region in &regions {
+        region.map().expect("mapped").fill(0, part, 1).expect("inside");
+        region.unpin(..).expect("unpinned");
+    }
+    pressure.set(left(0));
+    let handle = pressure.clone();
+    reclaimer.on_purge(move |_| handle.set(left(16 * STEP)));
+    assert!(reclaimer.run_once().is_some());
+    // The step in which nobody looks.
+    let gone = regions.iter().filter(|region| region.resident().expect("a size") == 0).count();
+    assert_eq!(gone, 4);
+    assert_eq!(reclaimer.metrics().shortages, 1);
+}
+
+#[test]
+fn a_quiet_budget_is_looked_at_less_and_less_often() {
+    let pressure = ManualPressure::new().expect("an eventfd");
+    let builder = Reclaimer::builder().policy(policy().budget(4 * size())).pressure(pressure);
+    // In which counting takes no time.
+    let reclaimer = builder.clock(ManualClock::default()).without_thread().build();
+    let mut regions = unpinned(&reclaimer, 2);
+    let looks: Vec<Duration> = (0..12).map_while(|_| reclaimer.run_once()).collect();
+    assert_eq!((looks[0], looks[11]), (Duration::from_millis(50), Duration::from_secs(1)));
+    assert!(looks.is_sorted(), "{looks:?}");
+    regions.extend(unpinned(&reclaimer, 1));
+    assert_eq!(reclaimer.run_once(), Some(Duration::from_millis(50)));
+}
+
+#[test]
 fn nothing_happens_far_from_the_limits() {
     let (reclaimer, pressure) = stepwise(policy());
     let regions = unpinned(&reclaimer, 3);
