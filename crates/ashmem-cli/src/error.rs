@@ -82,6 +82,23 @@ pub enum Error {
     /// Bytes of a heap could not be read.
     #[error("read shared memory")]
     Read(#[source] io::Error),
+    /// The daemon.
+    #[error(transparent)]
+    Driver(#[from] ashmem_driver::Error),
+    /// The daemon's policy.
+    #[error(transparent)]
+    Policy(#[from] ashmem_driver::PolicyError),
+    /// The daemon's log.
+    #[error("open the log {}", path.display())]
+    Log {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// What systemd has passed.
+    #[error("take the sockets that were passed")]
+    Passed(#[source] io::Error),
     /// Standard output.
     #[error("write to standard output")]
     Output(#[source] io::Error),

@@ -1,6 +1,7 @@
 //! The `ashmem` command: shared, purgeable memory on a stock Linux kernel, for the shell and shown at work.
 
 mod cat;
+mod daemon;
 mod demo;
 mod doctor;
 mod error;
@@ -43,6 +44,7 @@ enum Command {
     Purge(tools::purge::Arguments),
     Doctor(doctor::Arguments),
     Demo(demo::Arguments),
+    Daemon(daemon::Arguments),
     #[command(hide = true)]
     Completions(manual::Completions),
     #[command(hide = true)]
@@ -76,6 +78,7 @@ fn run(command: &Command) -> Result<bool, Box<dyn Error>> {
         Command::Doctor(arguments) => return Ok(doctor::run(arguments)?),
         Command::Completions(arguments) => manual::run_completions(arguments)?,
         Command::Manual(arguments) => manual::run_manual(arguments)?,
+        Command::Daemon(arguments) => daemon::run(arguments)?,
         Command::Demo(arguments) => return Ok(demo::run(arguments)?),
         Command::Viewer => demo::run_viewer()?,
     }

@@ -10,6 +10,15 @@ pub struct Endings {
     set: libc::sigset_t,
 }
 
+/// What a daemon is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// Read its files again: SIGHUP.
+    Reload,
+    /// End: SIGINT, SIGTERM.
+    End,
+}
+
 impl Endings {
     /// Holds them back from now on; not those that the program was started to ignore, as `nohup` and shells do.
     pub fn hold_back() -> io::Result<Endings> {
@@ -33,10 +42,16 @@ impl Endings {
 
     /// Waits for one of them (`sigwait(3)`).
     pub fn wait(&self) -> io::Result<()> {
+        self.next().map(drop)
+    }
+
+    /// Waits for one of them, and says what it means to a daemon.
+    pub fn next(&self) -> io::Result<Wish> {
         let mut signal = 0;
         // SAFETY: an initialised set, and room for a number.
         match unsafe { libc::sigwait(&raw const self.set, &raw mut signal) } {
-            0 => Ok(()),
+            0 if signal == libc::SIGHUP => Ok(Wish::Reload),
+            0 => Ok(Wish::End),
             errno => Err(io::Error::from_raw_os_error(errno)),
         }
     }

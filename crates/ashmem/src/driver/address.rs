@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::FileType;
 
+use super::peer::peer;
+
 /// The variable that names a socket, in place of those below; or `off`, so that nobody is asked.
 pub const VARIABLE: &str = "ASHMEM_DRIVER";
 
@@ -49,10 +51,10 @@ fn own_in(runtime: Option<OsString>, users: &Path, temporary: &Path, user: u32) 
 /// the directory of the system's socket.
 #[must_use]
 pub fn is_trusted(socket: BorrowedFd<'_>, path: &Path) -> bool {
-    let Ok(peer) = rustix::net::sockopt::socket_peercred(socket) else { return false };
-    peer.uid.is_root()
-        || peer.uid == rustix::process::geteuid()
-        || path == Path::new(SYSTEM) && owner_of_directory(path) == Some(peer.uid.as_raw())
+    let Ok(peer) = peer(socket) else { return false };
+    peer.user == 0
+        || peer.user == rustix::process::geteuid().as_raw()
+        || path == Path::new(SYSTEM) && owner_of_directory(path) == Some(peer.user)
 }
 
 fn owner_of_directory(path: &Path) -> Option<u32> {

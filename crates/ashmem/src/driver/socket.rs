@@ -54,13 +54,17 @@ pub struct Packet {
     pub is_cut: bool,
 }
 
+/// So many descriptors the kernel passes at once (`SCM_MAX_FD`). There is room for all of them, for it closes those that it finds no
+/// room for, and that can take for ever: a socket may linger.
+const DESCRIPTORS_MAX: usize = 253;
+
 /// Receives a packet, `None` at the end of the connection; never waits. (No packet is empty.)
 ///
 /// # Errors
 /// Those of `recvmsg(2)`: EAGAIN when there is none.
 pub fn receive(socket: impl AsFd) -> Result<Option<Packet>, Errno> {
     let mut bytes = vec![0; MESSAGE_MAX];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(REGIONS_MAX))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
     let received = rustix::io::retry_on_intr(|| {
