@@ -22,6 +22,7 @@ pub(crate) type ClientId = u64;
 pub(crate) struct Served {
     pub(crate) region: Region,
     /// The processes that have registered it.
+    #[allow(dead_code, reason = "for who reclaims by cgroup")]
     pub(crate) processes: Vec<u32>,
 }
 
