@@ -33,6 +33,7 @@ mod purges;
 mod quota;
 mod server;
 mod shared;
+pub mod ask;
 pub mod snapshot;
 mod table;
 mod turn;

@@ -1,0 +1,615 @@
+//! Asking the daemon what is going on. Nothing here waits for longer than a few seconds, whoever answers.
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use ashmem::driver::protocol::{Question, Reason, Reply, Request, VERSION};
+use ashmem::driver::{address, socket};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{FileType, SealFlags, fcntl_get_seals, fstat};
+use rustix::io::Errno;
+
+use crate::Snapshot;
+
+/// The largest document that is read, in bytes.
+pub const ANSWER_MAX: u64 = 64 << 20;
+
+/// How long a daemon has for an answer, from the first word on.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// How soon to try again while too many wait to be accepted.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// What went wrong.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// There is something, but nobody can be reached there.
+    #[error("connect to the driver daemon at {}", path.display())]
+    Connect {
+        /// Of the socket.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Somebody listens who may not see this user's regions, and so is told nothing.
+    #[error("who listens at {} is neither this user nor the system's driver daemon", path.display())]
+    NotTrusted {
+        /// Of the socket.
+        path: PathBuf,
+    },
+    /// The daemon speaks another version of the protocol.
+    #[error("the driver daemon at {} speaks version {version}, and this program version {VERSION}", path.display())]
+    OtherVersion {
+        /// Of the socket.
+        path: PathBuf,
+        /// What it speaks.
+        version: u64,
+    },
+    /// The daemon does not answer that.
+    #[error("the driver daemon at {} gives no answer: {}", path.display(), Because(*reason))]
+    Declined {
+        /// Of the socket.
+        path: PathBuf,
+        /// Why not.
+        reason: Reason,
+    },
+    /// What was said is no answer.
+    #[error("the driver daemon at {} does not make sense: {what}", path.display())]
+    Garbage {
+        /// Of the socket.
+        path: PathBuf,
+        /// What about it.
+        what: String,
+    },
+    /// It ended, or ended the connection.
+    #[error("the driver daemon at {} has gone without an answer", path.display())]
+    Gone {
+        /// Of the socket.
+        path: PathBuf,
+    },
+    /// It said nothing in time.
+    #[error("the driver daemon at {} has not answered for {} seconds", path.display(), PATIENCE.as_secs())]
+    TimedOut {
+        /// Of the socket.
+        path: PathBuf,
+    },
+}
+
+/// A reason in words.
+struct Because(Reason);
+
+impl fmt::Display for Because {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Reason::NotARegion => f.write_str("no region"),
+            Reason::Quota => f.write_str("too much for this user"),
+            Reason::Exhausted => f.write_str("it has no free descriptor or memory"),
+            Reason::Busy => f.write_str("it is at many answers already"),
+            Reason::Other(number) => write!(f, "reason {number}"),
+        }
+    }
+}
+
+/// What the daemon says of itself; none where there is no daemon.
+///
+/// # Errors
+/// [`Error`], of the first socket where there was one, if no other answers.
+pub fn snapshot() -> Result<Option<Snapshot>, Error> {
+    Asked::find(&address::candidates())?.map(|asked| asked.snapshot()).transpose()
+}
+
+/// The daemon's counters, in the text format of Prometheus; none where there is no daemon.
+///
+/// # Errors
+/// As for [`snapshot`].
+pub fn metrics() -> Result<Option<String>, Error> {
+    Asked::find(&address::candidates())?.map(|asked| asked.metrics()).transpose()
+}
+
+/// A daemon that was found. It is asked once.
+#[derive(Debug)]
+pub struct Asked {
+    path: PathBuf,
+    socket: OwnedFd,
+    sees_limits: bool,
+    deadline: Instant,
+}
+
+impl Asked {
+    /// The first daemon that answers at one of these sockets, and speaks this version; none where nobody listens.
+    ///
+    /// # Errors
+    /// As for [`snapshot`].
+    pub fn find(sockets: &[PathBuf]) -> Result<Option<Asked>, Error> {
+        let mut trouble = None;
+        for path in sockets {
+            match Asked::at(path, PATIENCE) {
+                Ok(Some(asked)) => return Ok(Some(asked)),
+                Ok(None) => {}
+                Err(error) => trouble = trouble.or(Some(error)),
+            }
+        }
+        trouble.map_or(Ok(None), Err)
+    }
+
+    fn at(path: &Path, patience: Duration) -> Result<Option<Asked>, Error> {
+        let deadline = Instant::now() + patience;
+        let Some(socket) = connect(path, deadline)? else { return Ok(None) };
+        if !address::is_trusted(socket.as_fd(), path) {
+            return Err(Error::NotTrusted { path: path.to_owned() });
+        }
+        let mut asked = Asked { path: path.to_owned(), socket, sees_limits: false, deadline };
+        asked.say(&Request::Hello { version: VERSION })?;
+        match asked.hear()? {
+            (Reply::Welcome { version: VERSION, sees_limits }, _) => asked.sees_limits = sees_limits,
+            (Reply::Welcome { version, .. }, _) => {
+                return Err(Error::OtherVersion { path: asked.path, version });
+            }
+            (other, _) => return Err(asked.garbage(format_args!("it greets with {other:?}"))),
+        }
+        Ok(Some(asked))
+    }
+
+    /// The socket that it listens at.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether it watches all limits on memory that apply to this process.
+    #[must_use]
+    pub fn sees_limits(&self) -> bool {
+        self.sees_limits
+    }
+
+    /// What it says of itself.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn snapshot(self) -> Result<Snapshot, Error> {
+        let text = self.ask(Question::Snapshot)?;
+        serde_json::from_str(&text).map_err(|error| self.garbage(format_args!("no document: {error}")))
+    }
+
+    /// Its counters, in the text format of Prometheus.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn metrics(self) -> Result<String, Error> {
+        self.ask(Question::Metrics)
+    }
+
+    fn ask(&self, question: Question) -> Result<String, Error> {
+        self.say(&Request::Ask(question))?;
+        let (length, mut descriptors) = match self.hear()? {
+            (Reply::Answer(length), descriptors) => (length, descriptors),
+            (Reply::Declined(reason), _) => return Err(Error::Declined { path: self.path.clone(), reason }),
+            (other, _) => return Err(self.garbage(format_args!("it answers with {other:?}"))),
+        };
+        let (Some(document), true) = (descriptors.pop(), descriptors.is_empty()) else {
+            return Err(self.garbage("an answer is one descriptor"));
+        };
+        let bytes = read(&document, length).map_err(|what| self.garbage(what))?;
+        String::from_utf8(bytes).map_err(|_| self.garbage("the answer is no text"))
+    }
+
+    fn say(&self, request: &Request) -> Result<(), Error> {
+        let packet = request.encode();
+        loop {
+            match socket::send(&self.socket, &packet, &[]) {
+                Ok(()) => return Ok(()),
+                Err(Errno::AGAIN) => self.wait(PollFlags::OUT)?,
+                Err(errno) => return Err(self.lost(errno)),
+            }
+        }
+    }
+
+    fn hear(&self) -> Result<(Reply, Vec<OwnedFd>), Error> {
+        let packet = loop {
+            match socket::receive(&self.socket) {
+                Ok(Some(packet)) => break packet,
+                Ok(None) => return Err(Error::Gone { path: self.path.clone() }),
+                Err(Errno::AGAIN) => self.wait(PollFlags::IN)?,
+                Err(errno) => return Err(self.lost(errno)),
+            }
+        };
+        match Reply::decode(&packet.bytes).filter(|_| !packet.is_cut) {
+            Some(reply) => Ok((reply, packet.descriptors)),
+            None => Err(self.garbage("a packet is no message")),
+        }
+    }
+
+    /// Waits until the socket is ready.
+    fn wait(&self, what: PollFlags) -> Result<(), Error> {
+        let mut sockets = [PollFd::new(&self.socket, what)];
+        loop {
+            let left = self.deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(Error::TimedOut { path: self.path.clone() });
+            }
+            match poll(&mut sockets, Timespec::try_from(left).ok().as_ref()) {
+                Ok(0) | Err(Errno::INTR) => {}
+                Ok(_) => return Ok(()),
+                Err(errno) => return Err(self.lost(errno)),
+            }
+        }
+    }
+
+    fn lost(&self, errno: Errno) -> Error {
+        let path = self.path.clone();
+        match errno {
+            Errno::PIPE | Errno::CONNRESET => Error::Gone { path },
+            errno => Error::Connect { path, source: errno.into() },
+        }
+    }
+
+    fn garbage(&self, what: impl fmt::Display) -> Error {
+        Error::Garbage { path: self.path.clone(), what: what.to_string() }
+    }
+}
+
+/// A connection; none where nobody listens.
+fn connect(path: &Path, deadline: Instant) -> Result<Option<OwnedFd>, Error> {
+    loop {
+        match socket::connect(path) {
+            Ok(socket) => return Ok(Some(socket)),
+            // The last is a socket that a daemon has left behind.
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::CONNREFUSED) => return Ok(None),
+            Err(Errno::AGAIN) if Instant::now() < deadline => std::thread::sleep(PAUSE),
+            Err(Errno::AGAIN) => return Err(Error::TimedOut { path: path.to_owned() }),
+            Err(errno) => return Err(Error::Connect { path: path.to_owned(), source: errno.into() }),
+        }
+    }
+}
+
+/// Reads a document of so many bytes. It is sealed, so nobody changes it meanwhile, and in memory, so reading it waits for nobody.
+fn read(document: &OwnedFd, length: u64) -> Result<Vec<u8>, &'static str> {
+    if length > ANSWER_MAX {
+        return Err("the answer is too long");
+    }
+    // Only files in memory know seals.
+    let seals = fcntl_get_seals(document).unwrap_or(SealFlags::empty());
+    if !seals.contains(SealFlags::SHRINK | SealFlags::WRITE) {
+        return Err("the answer is not sealed");
+    }
+    let stat = fstat(document).map_err(|_| "the answer is no file")?;
+    if !FileType::from_raw_mode(stat.st_mode).is_file() || u64::try_from(stat.st_size) != Ok(length) {
+        return Err("the answer is not as long as it was said to be");
+    }
+    let mut bytes = vec![0; length as usize];
+    let mut done = 0;
+    while done < bytes.len() {
+        match rustix::io::pread(document, &mut bytes[done..], done as u64) {
+            Ok(0) => return Err("the answer ends early"),
+            Ok(count) => done += count,
+            Err(Errno::INTR) => {}
+            Err(_) => return Err("the answer cannot be read"),
+        }
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::BorrowedFd;
+    use std::thread;
+
+    use ashmem::driver::socket::{receive, send};
+    use rustix::fs::{MemfdFlags, fcntl_add_seals, memfd_create};
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+
+    use super::*;
+
+    /// What a server does with one connection.
+    type Role = fn(&OwnedFd);
+
+    /// Runs a server for one connection, and asks it for a snapshot.
+    fn ask(role: Role) -> Result<Option<Snapshot>, Error> {
+        ask_in(role, Duration::from_secs(20))
+    }
+
+    fn ask_in(role: Role, patience: Duration) -> Result<Option<Snapshot>, Error> {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("driver");
+        let listener = listen(&path, SocketType::SEQPACKET);
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                let socket = rustix::net::accept(&listener).expect("a connection");
+                role(&socket);
+                // Until the other side goes.
+                while hear(&socket).is_some() {}
+            });
+            Asked::at(&path, patience)?.map(Asked::snapshot).transpose()
+        })
+    }
+
+    fn listen(path: &Path, kind: SocketType) -> OwnedFd {
+        let socket = rustix::net::socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None);
+        let socket = socket.expect("a socket");
+        rustix::net::bind(&socket, &SocketAddrUnix::new(path).expect("a path")).expect("bound");
+        rustix::net::listen(&socket, 1).expect("listening");
+        socket
+    }
+
+    fn hear(socket: &OwnedFd) -> Option<Request> {
+        loop {
+            match receive(socket) {
+                Ok(packet) => return Request::decode(&packet?.bytes),
+                Err(Errno::AGAIN) => {
+                    poll(&mut [PollFd::new(socket, PollFlags::IN)], None).expect("polled");
+                }
+                Err(_) => return None,
+            }
+        }
+    }
+
+    fn say(socket: &OwnedFd, reply: &Reply, descriptors: &[BorrowedFd<'_>]) {
+        send(socket, &reply.encode(), descriptors).expect("sent");
+    }
+
+    /// Answers the greeting, and waits for the question.
+    fn greet(socket: &OwnedFd) {
+        assert_eq!(hear(socket), Some(Request::Hello { version: VERSION }));
+        say(socket, &Reply::Welcome { version: VERSION, sees_limits: true }, &[]);
+        assert_eq!(hear(socket), Some(Request::Ask(Question::Snapshot)));
+    }
+
+    fn document(text: &[u8], seals: SealFlags) -> OwnedFd {
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        let file = memfd_create(c"answer", flags).expect("a memfd");
+        assert_eq!(rustix::io::pwrite(&file, text, 0), Ok(text.len()));
+        fcntl_add_seals(&file, seals).expect("sealed");
+        file
+    }
+
+    const SEALED: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::WRITE);
+
+    fn answer(socket: &OwnedFd, text: &[u8]) {
+        say(socket, &Reply::Answer(text.len() as u64), &[document(text, SEALED).as_fd()]);
+    }
+
+    /// What an answer was said to be wrong with.
+    fn garbage(role: Role) -> String {
+        match ask(role) {
+            Err(Error::Garbage { what, .. }) => what,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_answer() {
+        let said = ask(|socket| {
+            greet(socket);
+            let said = Snapshot { process: 7, version: "1".to_owned(), ..Snapshot::default() };
+            answer(socket, serde_json::to_string(&said).expect("a document").as_bytes());
+        });
+        let snapshot = said.expect("an answer").expect("a daemon");
+        assert_eq!((snapshot.process, snapshot.version.as_str()), (7, "1"));
+        // What a newer daemon says besides is passed over.
+        let said = ask(|socket| {
+            greet(socket);
+            answer(socket, br#"{"process": 8, "news": [1]}"#);
+        });
+        assert_eq!(said.expect("an answer").expect("a daemon").process, 8);
+    }
+
+    #[test]
+    fn nobody_is_there() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (none, left) = (dir.path().join("none"), dir.path().join("left"));
+        drop(listen(&left, SocketType::SEQPACKET));
+        let found = Asked::find(&[none.clone(), left, dir.path().join("none/driver")]);
+        assert!(matches!(found, Ok(None)), "{found:?}");
+        assert!(matches!(Asked::find(&[]), Ok(None)));
+    }
+
+    #[test]
+    fn something_else_listens() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("driver");
+        let _listener = listen(&path, SocketType::STREAM);
+        let found = Asked::find(std::slice::from_ref(&path));
+        assert!(matches!(&found, Err(Error::Connect { path: at, .. }) if *at == path), "{found:?}");
+    }
+
+    #[test]
+    fn a_later_socket_is_asked_when_the_first_is_no_use() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let paths = ["wrong", "right"].map(|name| dir.path().join(name));
+        let _wrong = listen(&paths[0], SocketType::STREAM);
+        let right = listen(&paths[1], SocketType::SEQPACKET);
+        thread::scope(|scope| {
+            scope.spawn(|| greet(&rustix::net::accept(&right).expect("a connection")));
+            let asked = Asked::find(&paths).expect("found").expect("a daemon");
+            assert_eq!((asked.path(), asked.sees_limits()), (paths[1].as_path(), true));
+            let _ = asked.snapshot();
+        });
+    }
+
+    #[test]
+    fn other_versions() {
+        let said = ask(|socket| say(socket, &Reply::Welcome { version: 77, sees_limits: false }, &[]));
+        assert!(matches!(said, Err(Error::OtherVersion { version: 77, .. })), "{said:?}");
+    }
+
+    #[test]
+    fn declined() {
+        let said = ask(|socket| {
+            greet(socket);
+            say(socket, &Reply::Declined(Reason::Busy), &[]);
+        });
+        assert!(matches!(said, Err(Error::Declined { reason: Reason::Busy, .. })), "{said:?}");
+    }
+
+    #[test]
+    fn who_says_nothing_is_not_waited_for() {
+        let silent: [Role; 2] = [|_| {}, greet];
+        for role in silent {
+            let said = ask_in(role, Duration::from_millis(100));
+            assert!(matches!(said, Err(Error::TimedOut { .. })), "{said:?}");
+        }
+        // Nobody is accepted, and there is room for two to wait.
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("driver");
+        let _listener = listen(&path, SocketType::SEQPACKET);
+        let waiting: Vec<_> = std::iter::from_fn(|| socket::connect(&path).ok()).collect();
+        assert!(!waiting.is_empty());
+        let said = Asked::at(&path, Duration::from_millis(100));
+        assert!(matches!(said, Err(Error::TimedOut { .. })), "{said:?}");
+    }
+
+    #[test]
+    fn who_goes_away() {
+        let leave: [Role; 2] = [
+            |socket| rustix::net::shutdown(socket, rustix::net::Shutdown::Both).expect("shut down"),
+            |socket| {
+                greet(socket);
+                rustix::net::shutdown(socket, rustix::net::Shutdown::Both).expect("shut down");
+            },
+        ];
+        for role in leave {
+            let said = ask(role);
+            assert!(matches!(said, Err(Error::Gone { .. })), "{said:?}");
+        }
+    }
+
+    #[test]
+    fn words_that_are_no_answer() {
+        assert!(garbage(|socket| say(socket, &Reply::Pong(1), &[])).contains("greets"));
+        assert!(garbage(|socket| send(socket, b"hello", &[]).expect("sent")).contains("no message"));
+        assert!(garbage(|socket| send(socket, &[0; 5000], &[]).expect("sent")).contains("no message"));
+        let again = garbage(|socket| {
+            greet(socket);
+            // As many as are taken.
+            let more = Reply::Welcome { version: VERSION, sees_limits: true }.encode();
+            while send(socket, &more, &[]).is_ok() {}
+        });
+        assert!(again.contains("answers with"), "{again}");
+    }
+
+    #[test]
+    fn documents_that_are_no_answer() {
+        const TEXT: &[u8] = br#"{"process": 1}"#;
+        let none = garbage(|socket| {
+            greet(socket);
+            say(socket, &Reply::Answer(TEXT.len() as u64), &[]);
+        });
+        let two = garbage(|socket| {
+            greet(socket);
+            let document = document(TEXT, SEALED);
+            say(socket, &Reply::Answer(TEXT.len() as u64), &[document.as_fd(), document.as_fd()]);
+        });
+        assert_eq!([none, two], ["an answer is one descriptor"; 2]);
+        let loose: [Role; 3] = [
+            |socket| {
+                greet(socket);
+                say(
+                    socket,
+                    &Reply::Answer(TEXT.len() as u64),
+                    &[document(TEXT, SealFlags::SHRINK | SealFlags::FUTURE_WRITE).as_fd()],
+                );
+            },
+            // Reading it would never end.
+            |socket| {
+                greet(socket);
+                let (reader, _writer) = std::io::pipe().expect("a pipe");
+                say(socket, &Reply::Answer(TEXT.len() as u64), &[reader.as_fd()]);
+            },
+            |socket| {
+                greet(socket);
+                let zero = std::fs::File::open("/dev/zero").expect("zeros");
+                say(socket, &Reply::Answer(1 << 20), &[zero.as_fd()]);
+            },
+        ];
+        for role in loose {
+            assert_eq!(garbage(role), "the answer is not sealed");
+        }
+        let long: [Role; 2] = [
+            |socket| {
+                greet(socket);
+                say(socket, &Reply::Answer(TEXT.len() as u64 + 1), &[document(TEXT, SEALED).as_fd()]);
+            },
+            |socket| {
+                greet(socket);
+                say(socket, &Reply::Answer(TEXT.len() as u64 - 1), &[document(TEXT, SEALED).as_fd()]);
+            },
+        ];
+        for role in long {
+            assert_eq!(garbage(role), "the answer is not as long as it was said to be");
+        }
+        let huge = garbage(|socket| {
+            greet(socket);
+            say(socket, &Reply::Answer(u64::MAX), &[document(TEXT, SEALED).as_fd()]);
+        });
+        assert_eq!(huge, "the answer is too long");
+    }
+
+    #[test]
+    fn texts_that_are_no_snapshot() {
+        assert_eq!(
+            garbage(|socket| {
+                greet(socket);
+                answer(socket, b"\xff\xfe");
+            }),
+            "the answer is no text"
+        );
+        let wrong: [Role; 4] = [
+            |socket| {
+                greet(socket);
+                answer(socket, b"");
+            },
+            |socket| {
+                greet(socket);
+                answer(socket, br#"{"regions": 7}"#);
+            },
+            |socket| {
+                greet(socket);
+                answer(socket, br#"{"process": -1}"#);
+            },
+            |socket| {
+                greet(socket);
+                answer(socket, "[".repeat(1 << 20).as_bytes());
+            },
+        ];
+        for role in wrong {
+            assert!(garbage(role).starts_with("no document"));
+        }
+    }
+
+    #[test]
+    fn strangers_are_told_nothing() {
+        if !rustix::process::geteuid().is_root() {
+            println!("skipped: only root can be somebody else");
+            return;
+        }
+        // Who listens is who did so when it began: so begin as somebody else.
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("driver");
+        let stranger = rustix::process::Uid::from_raw(65_534);
+        let root = rustix::process::Uid::ROOT;
+        let heard = thread::scope(|scope| {
+            let (ready, is_ready) = std::sync::mpsc::channel();
+            let (path, listening) = (&path, path.clone());
+            let server = scope.spawn(move || {
+                // Of this thread alone.
+                let listener = listen(&listening, SocketType::SEQPACKET);
+                rustix::thread::set_thread_res_uid(root, stranger, root).expect("somebody else");
+                rustix::net::listen(&listener, 1).expect("listening");
+                rustix::thread::set_thread_res_uid(root, root, root).expect("root again");
+                ready.send(()).expect("told");
+                let socket = rustix::net::accept(&listener).expect("a connection");
+                hear(&socket)
+            });
+            is_ready.recv().expect("ready");
+            let found = Asked::at(path, PATIENCE);
+            assert!(matches!(found, Err(Error::NotTrusted { .. })), "{found:?}");
+            drop(found);
+            server.join().expect("ended")
+        });
+        assert_eq!(heard, None, "not even a greeting");
+    }
+}
