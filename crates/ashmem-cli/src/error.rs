@@ -148,6 +148,27 @@ pub enum Error {
         /// What was wrong with it.
         source: ashmem::Error,
     },
+    /// The driver daemon was not asked, or has not answered.
+    #[error(transparent)]
+    Driver(#[from] ashmem_driver::ask::Error),
+    /// Nobody can be asked.
+    #[error("there is no driver daemon{places}")]
+    NoDriver {
+        /// Where it was looked for, and what to do.
+        places: String,
+    },
+    /// The screen cannot be drawn on, or no keys be read.
+    #[error("use the terminal")]
+    Terminal(#[source] io::Error),
+    /// There is no screen to draw on.
+    #[error("this is no terminal: ashmem top --json prints documents instead")]
+    NoTerminal,
+    /// The processes that hold a region do not show it.
+    #[error("{}", if *hidden { "its holders may not be looked at" } else { "none of its holders has it open any more" })]
+    NotShown {
+        /// Whether that is for want of permission.
+        hidden: bool,
+    },
     /// Less was freed than there is.
     #[error("{count} purges failed: regions are sealed, or somebody keeps their purge lock")]
     NotPurged {

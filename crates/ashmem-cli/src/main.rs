@@ -7,6 +7,7 @@ mod doctor;
 mod error;
 mod manual;
 mod memory;
+mod metrics;
 mod progress;
 mod served;
 mod services;
@@ -14,6 +15,7 @@ mod share;
 mod signals;
 mod text;
 mod tools;
+mod top;
 
 use std::error::Error;
 use std::io::{self, Write};
@@ -42,6 +44,8 @@ enum Command {
     Ls(tools::ls::Arguments),
     Stat(tools::stat::Arguments),
     Purge(tools::purge::Arguments),
+    Top(top::Arguments),
+    Metrics(metrics::Arguments),
     Doctor(doctor::Arguments),
     Demo(demo::Arguments),
     Daemon(daemon::Arguments),
@@ -74,6 +78,8 @@ fn run(command: &Command) -> Result<bool, Box<dyn Error>> {
         Command::Services(arguments) => services::run(arguments)?,
         Command::Ls(arguments) => tools::ls::run(arguments)?,
         Command::Stat(arguments) => tools::stat::run(arguments)?,
+        Command::Top(arguments) => top::run(arguments)?,
+        Command::Metrics(arguments) => metrics::run(arguments)?,
         Command::Purge(arguments) => return Ok(tools::purge::run(arguments)?),
         Command::Doctor(arguments) => return Ok(doctor::run(arguments)?),
         Command::Completions(arguments) => manual::run_completions(arguments)?,

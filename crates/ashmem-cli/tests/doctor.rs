@@ -11,6 +11,7 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_ashmem");
 fn ashmem(arguments: &[&str]) -> Command {
     let mut command = Command::new(PROGRAM);
     command.args(arguments).stdin(Stdio::null()).env_remove("ASHMEM_BINDER").env_remove("XDG_RUNTIME_DIR");
+    command.env("ASHMEM_DRIVER", "off");
     command
 }
 
@@ -76,7 +77,12 @@ fn services_need_a_directory() {
 /// Runs the doctor in a shell, after some commands.
 fn doctor_after(commands: &str) -> Output {
     let script = format!("{commands}; exec \"$0\" doctor --json");
-    Command::new("sh").args(["-c", &script, PROGRAM]).stdin(Stdio::null()).output().unwrap()
+    Command::new("sh")
+        .args(["-c", &script, PROGRAM])
+        .env("ASHMEM_DRIVER", "off")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
 }
 
 #[test]

@@ -45,6 +45,7 @@ impl Holder {
             .args(["--exact", "holder", "--ignored", "--nocapture", "--test-threads=1"])
             .env(ROLE, role)
             .env(NAME, &name)
+            .env("ASHMEM_DRIVER", "off")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -112,7 +113,14 @@ fn place(line: &Value) -> String {
 }
 
 fn ashmem(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_ashmem")).args(arguments).stdin(Stdio::null()).output().unwrap()
+    program().args(arguments).stdin(Stdio::null()).output().unwrap()
+}
+
+/// The program, which asks no daemon that the user may have.
+fn program() -> Command {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_ashmem"));
+    program.env("ASHMEM_DRIVER", "off");
+    program
 }
 
 fn text(bytes: &[u8]) -> &str {
@@ -478,14 +486,8 @@ fn other_users_see_and_do_nothing() {
     }
     let holder = Holder::start("one");
     let place = holder.place("");
-    let somebody = |arguments: &[&str]| {
-        Command::new(env!("CARGO_BIN_EXE_ashmem"))
-            .args(arguments)
-            .stdin(Stdio::null())
-            .uid(65_534)
-            .gid(65_534)
-            .output()
-    };
+    let somebody =
+        |arguments: &[&str]| program().args(arguments).stdin(Stdio::null()).uid(65_534).gid(65_534).output();
     let process = holder.process();
     let output = match somebody(&["ls", "--process", &process, "--verbose", "--json"]) {
         Err(error) => {
@@ -600,7 +602,7 @@ fn nobody_may_be_reading() {
     let holder = Holder::start("states");
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
-    let status = Command::new(env!("CARGO_BIN_EXE_ashmem"))
+    let status = program()
         .args(["ls", "--process", &holder.process()])
         .stdout(Stdio::from(OwnedFd::from(writer)))
         .status()

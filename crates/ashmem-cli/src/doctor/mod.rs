@@ -1,5 +1,6 @@
 //! `ashmem doctor`: what this system supports, and what to do about what is missing.
 
+mod driver;
 mod files;
 mod limits;
 mod system;
@@ -79,6 +80,7 @@ pub fn run(arguments: &Arguments) -> Result<bool, Error> {
     let mut findings = vec![files::memfd(), files::seals(), files::future_write(), files::holes()];
     findings.extend([files::proc(), files::locks()]);
     findings.extend([system::stalls(), system::cgroups(), system::swap(), system::huge_pages()]);
+    findings.push(driver::daemon());
     findings.extend([system::seccomp(), system::binder(), limits::services(), limits::descriptors()]);
     let usable = !findings.iter().any(|finding| finding.needed && finding.state == State::Missing);
     let report = Report { usable, findings };

@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use ashmem::{PageState, Reclaimer, Region};
+use ashmem_driver::snapshot;
 use serde::Serialize;
 
 use super::open::Access;
@@ -51,6 +52,28 @@ impl Line {
             purged: 0,
             unpinned_for_seconds: None,
             holders: file.holders.clone(),
+            trouble: None,
+        }
+    }
+
+    /// What the driver daemon has told.
+    pub fn from_driver(region: snapshot::Region) -> Line {
+        let holder = |holder: snapshot::Holder| Holder {
+            process: holder.process,
+            command: holder.command,
+            descriptors: Vec::new(),
+        };
+        Line {
+            name: region.name,
+            inode: region.inode,
+            control_block: true,
+            size: region.size,
+            resident: region.resident,
+            pinned: region.pinned,
+            unpinned: region.unpinned,
+            purged: region.purged,
+            unpinned_for_seconds: region.unpinned_for_seconds,
+            holders: region.holders.into_iter().map(holder).collect(),
             trouble: None,
         }
     }

@@ -4,15 +4,16 @@ use serde::Serialize;
 
 use super::line::{self, Line, cell};
 use super::scan::Processes;
+use super::seen::{Seen, Source};
 use super::{json, mention, say};
 use crate::error::{Error, not_looked_at};
 use crate::text::{new_table, printable};
 
 /// List regions, what they cost, and who holds them
 ///
-/// Regions with unpinned pages, now or earlier, of all processes that this user may look at, found as open
-/// descriptors: a region that is only mapped is not seen. Those that use most memory come first. Looking changes
-/// nothing.
+/// Regions with unpinned pages, now or earlier, of all processes that this user may look at: those that are registered
+/// with the driver daemon, if there is one; else those that are found as open descriptors in /proc, where a region that
+/// is only mapped is not seen. Those that use most memory come first. Looking changes nothing.
 ///
 /// Size is what the region has for data, in memory (or swap) is what that takes now; the rest of the columns say how
 /// much of the size is pinned, or held by a lease or guard; unpinned, so that it may be taken away; and purged.
@@ -23,9 +24,12 @@ use crate::text::{new_table, printable};
 pub struct Arguments {
     #[command(flatten)]
     processes: Processes,
-    /// Also list memfds that cannot be purged, or not yet, whoever made them
+    /// Also list memfds that cannot be purged, or not yet, whoever made them; looks through /proc
     #[arg(long)]
     all: bool,
+    /// Look through /proc, also where there is a driver daemon
+    #[arg(long)]
+    scan: bool,
     /// Say how many processes could not be looked at
     #[arg(long)]
     verbose: bool,
@@ -36,9 +40,12 @@ pub struct Arguments {
 
 #[derive(Debug, Serialize)]
 struct List {
+    source: Source,
+    /// The daemon's process.
+    driver: Option<u32>,
     regions: Vec<Line>,
     total: Total,
-    /// Processes that were looked at.
+    /// Processes that were looked at, or have registered something.
     processes: u64,
     /// Processes that could not be looked at.
     hidden_processes: u64,
@@ -57,20 +64,25 @@ struct Total {
 
 /// Lists them.
 pub fn run(arguments: &Arguments) -> Result<(), Error> {
-    let scan = arguments.processes.scan()?;
-    let wanted = scan.files.iter().filter(|file| arguments.all || file.status.is_marked);
-    let mut regions: Vec<Line> = wanted.filter_map(Line::look).collect();
+    let is_scan = arguments.scan || arguments.all || !arguments.processes.is_all();
+    let seen = if is_scan { Seen::scan(&arguments.processes, arguments.all)? } else { Seen::look()? };
+    if let Some(trouble) = &seen.trouble {
+        mention(trouble);
+    }
+    if arguments.verbose && seen.hidden > 0 {
+        mention(&not_looked_at(seen.hidden));
+    }
+    let mut regions = seen.regions;
     regions.sort_by(|a, b| {
         b.resident.cmp(&a.resident).then_with(|| (&a.name, a.inode).cmp(&(&b.name, b.inode)))
     });
-    if arguments.verbose && scan.hidden > 0 {
-        mention(&not_looked_at(scan.hidden));
-    }
     let list = List {
+        source: seen.source,
+        driver: seen.driver.map(|driver| driver.process),
         total: Total::of(&regions),
         regions,
-        processes: scan.processes,
-        hidden_processes: scan.hidden,
+        processes: seen.processes,
+        hidden_processes: seen.hidden,
     };
     say(&if arguments.json { json(&list) } else { table(&list) })
 }
@@ -92,7 +104,10 @@ impl Total {
 
 fn table(list: &List) -> String {
     if list.regions.is_empty() {
-        return "There are no regions.\n".to_owned();
+        return match list.driver {
+            None => "There are no regions.\n".to_owned(),
+            Some(process) => format!("The driver daemon (process {process}) has no regions.\n"),
+        };
     }
     let header = ["Name", "Size", "In memory", "Pinned", "Unpinned", "Purged", "Last unpin", "Held by"];
     let mut table = new_table(&header, &[1, 2, 3, 4, 5, 6]);
@@ -126,5 +141,9 @@ fn table(list: &List) -> String {
             String::new(),
         ]);
     }
-    format!("{table}\n")
+    let source = match list.driver {
+        Some(process) => format!("Registered with the driver daemon (process {process})."),
+        None => "Found in /proc.".to_owned(),
+    };
+    format!("{table}\n{source}\n")
 }

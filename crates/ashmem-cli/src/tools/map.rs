@@ -86,13 +86,18 @@ pub struct Picture {
 }
 
 /// What is shown of a kind, and what it means.
-const SIGNS: [(char, &str); 5] =
+pub const SIGNS: [(char, &str); 5] =
     [('█', "pinned"), ('▓', "held"), ('▒', "unpinned"), ('×', "purged"), ('·', "not in memory")];
 
 impl Picture {
-    /// An empty one.
+    /// An empty one, for a few lines of text.
     pub fn new(size: u64) -> Picture {
-        let cell = size.div_ceil(page_size()).div_ceil(WIDTH * HEIGHT).max(1) * page_size();
+        Picture::with_cells(size, WIDTH * HEIGHT)
+    }
+
+    /// An empty one of at most so many cells, and at least one.
+    pub fn with_cells(size: u64, most: u64) -> Picture {
+        let cell = size.div_ceil(page_size()).div_ceil(most.max(1)).max(1) * page_size();
         Picture { size, cell, cells: vec![[0; SIGNS.len()]; size.div_ceil(cell) as usize] }
     }
 
@@ -115,6 +120,16 @@ impl Picture {
             start = to;
         }
     }
+
+    /// The same in at most so many cells, and at least one: bytes that a cell stands for, and which of [`SIGNS`] each is, if any.
+    pub fn signs(&self, most: usize) -> (u64, Vec<Option<usize>>) {
+        let together = self.cells.len().div_ceil(most.max(1)).max(1);
+        let merged = |cells: &[[u64; SIGNS.len()]]| {
+            let sum = |kind: usize| cells.iter().fold(0, |sum: u64, cell| sum.saturating_add(cell[kind]));
+            main_sign(&std::array::from_fn(sum))
+        };
+        (self.cell.saturating_mul(together as u64), self.cells.chunks(together).map(merged).collect())
+    }
 }
 
 impl std::fmt::Display for Picture {
@@ -130,9 +145,14 @@ impl std::fmt::Display for Picture {
 }
 
 fn sign(cell: &[u64; SIGNS.len()]) -> char {
+    main_sign(cell).map_or(' ', |place| SIGNS[place].0)
+}
+
+/// Which of the kinds most of a cell is; none where nothing was drawn.
+fn main_sign(cell: &[u64; SIGNS.len()]) -> Option<usize> {
     // Of two kinds with as much, the first.
     let most = cell.iter().enumerate().max_by_key(|(place, bytes)| (**bytes, SIGNS.len() - place));
-    most.map_or(' ', |(place, _)| SIGNS[place].0)
+    most.filter(|(_, bytes)| **bytes > 0).map(|(place, _)| place)
 }
 
 #[cfg(test)]
@@ -167,5 +187,20 @@ mod tests {
         picture.add(&stretch(5 * page, page, Kind::Unpinned, false));
         let text = picture.to_string();
         assert!(text.starts_with("      0 B  ×▓"), "{text}");
+    }
+
+    #[test]
+    fn pictures_shrink() {
+        let page = page_size();
+        let mut picture = Picture::with_cells(8 * page, 100);
+        picture.add(&stretch(0, 3 * page, Kind::Pinned, true));
+        picture.add(&stretch(3 * page, 5 * page, Kind::Purged, false));
+        let (cell, signs) = picture.signs(100);
+        assert_eq!((cell, signs.len()), (page, 8));
+        let (cell, signs) = picture.signs(3);
+        assert_eq!((cell, signs), (3 * page, vec![Some(0), Some(3), Some(3)]));
+        assert_eq!(picture.signs(0).1, [Some(3)]);
+        assert_eq!(Picture::with_cells(0, 0).signs(10).1, []);
+        assert_eq!(Picture::with_cells(page, 1).signs(10).1, [None]);
     }
 }

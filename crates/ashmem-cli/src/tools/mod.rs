@@ -1,13 +1,17 @@
 //! The commands that show the regions of other processes, and take pages of them away.
 //!
-//! There is no register of regions: they are found as descriptors of processes, in `/proc/PID/fd`.
+//! The driver daemon knows those that were registered with it; without one they are found as descriptors of processes, in
+//! `/proc/PID/fd`.
 
 pub mod ls;
 pub mod purge;
 pub mod stat;
 
-mod line;
-mod map;
+pub mod line;
+pub mod map;
+pub mod peek;
+pub mod seen;
+
 mod open;
 mod scan;
 
@@ -109,14 +113,19 @@ fn list(places: impl Iterator<Item = Place>) -> String {
 
 /// Writes a result. Nobody may be reading any more, as behind `| head`.
 pub fn say(text: &str) -> Result<(), Error> {
+    say_to_reader(text).map(drop)
+}
+
+/// Writes a result, of which there may be more. False when nobody is reading any more.
+pub fn say_to_reader(text: &str) -> Result<bool, Error> {
     match io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        result => result.map_err(Error::Output),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        result => result.map(|()| true).map_err(Error::Output),
     }
 }
 
 /// Says something on the side. Whoever started the command may not be interested.
-fn mention(text: &str) {
+pub fn mention(text: &str) {
     let _ = writeln!(io::stderr(), "ashmem: {}", printable(text));
 }
 

@@ -44,7 +44,8 @@ pub struct Holder {
     pub process: u32,
     /// The name of its program, as far as the kernel keeps that.
     pub command: String,
-    /// In order.
+    /// In order; none where it is not known by which ones.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub descriptors: Vec<u32>,
 }
 
@@ -92,6 +93,11 @@ pub struct Processes {
 }
 
 impl Processes {
+    /// Whether all are meant.
+    pub fn is_all(&self) -> bool {
+        self.only.is_empty()
+    }
+
     /// Looks at those, or at all but this one. Those that end meanwhile are left out.
     pub fn scan(&self) -> Result<Scan, Error> {
         let mut processes = match self.only.as_slice() {
@@ -106,7 +112,7 @@ impl Processes {
 }
 
 /// Looks at processes, which are in order.
-fn scan(processes: &[u32]) -> Result<Scan, Error> {
+pub fn scan(processes: &[u32]) -> Result<Scan, Error> {
     let memfds = Memfds::find().map_err(|errno| Error::Processes(errno.into()))?;
     let mut found = Scan { files: Vec::new(), processes: 0, hidden: 0 };
     let mut files: BTreeMap<FileId, File> = BTreeMap::new();
