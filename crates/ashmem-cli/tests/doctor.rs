@@ -108,7 +108,7 @@ fn completions_know_the_commands() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let output = ashmem(&["completions", shell]).output().unwrap();
         let script = success(&output);
-        for word in ["purge", "doctor", "bytes"] {
+        for word in ["purge", "doctor", "bytes", "top", "interval", "metrics"] {
             assert!(script.contains(word), "{shell}: {word}");
         }
         assert!(!script.contains("viewer") && !script.contains("manual"), "{shell}: for people alone");
@@ -132,8 +132,10 @@ fn each_command_has_a_manual_page() {
     let mut pages: Vec<String> =
         fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     pages.sort_unstable();
-    for name in ["ashmem.1", "ashmem-ls.1", "ashmem-purge.1", "ashmem-share.1", "ashmem-stat.1"] {
-        assert!(pages.iter().any(|page| page == name), "{pages:?}");
+    let names =
+        ["", "-ls", "-metrics", "-purge", "-share", "-stat", "-top"].map(|name| format!("ashmem{name}.1"));
+    for name in &names {
+        assert!(pages.contains(name), "{pages:?}");
     }
     assert!(!pages.iter().any(|page| page.contains("manual") || page.contains("viewer")), "{pages:?}");
     let page = fs::read_to_string(directory.path().join("ashmem-purge.1")).unwrap();

@@ -47,8 +47,10 @@ fn session() {
     rustix::process::setsid().unwrap();
     rustix::process::ioctl_tiocsctty(terminal).unwrap();
     let mut program = Command::new(env!("CARGO_BIN_EXE_ashmem"));
-    let mut program = program.args(arguments.split(' ')).process_group(0).spawn().unwrap();
+    let program = program.args(arguments.split(' ')).process_group(0).spawn().unwrap();
     let process = Pid::from_child(&program);
+    // Waited for below, in a way that tells of stops.
+    drop(program);
     tcsetpgrp(terminal, process).unwrap();
     say(&format!("started {process}"));
     loop {
@@ -62,7 +64,6 @@ fn session() {
             kill_process(process, Signal::CONT).unwrap();
         } else {
             say(&format!("ended {:?} {state}", status.exit_status()));
-            let _ = program.try_wait();
             // Until all was read: the terminal's end would take it away.
             let _ = std::io::stdin().read_line(&mut String::new());
             return;
@@ -71,7 +72,7 @@ fn session() {
 }
 
 fn say(text: &str) {
-    writeln!(std::io::stderr(), "[{text}]").unwrap();
+    eprintln!("[{text}]");
 }
 
 /// The program on a terminal. Killed on drop.

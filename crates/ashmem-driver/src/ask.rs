@@ -23,6 +23,9 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// How soon to try again while too many wait to be accepted.
 const PAUSE: Duration = Duration::from_millis(5);
 
+/// How soon to try again while the daemon is at other answers.
+const ANSWERING: Duration = Duration::from_millis(25);
+
 /// What went wrong.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -184,11 +187,19 @@ impl Asked {
     }
 
     fn ask(&self, question: Question) -> Result<String, Error> {
-        self.say(&Request::Ask(question))?;
-        let (length, mut descriptors) = match self.hear()? {
-            (Reply::Answer(length), descriptors) => (length, descriptors),
-            (Reply::Declined(reason), _) => return Err(Error::Declined { path: self.path.clone(), reason }),
-            (other, _) => return Err(self.garbage(format_args!("it answers with {other:?}"))),
+        let (length, mut descriptors) = loop {
+            self.say(&Request::Ask(question))?;
+            match self.hear()? {
+                (Reply::Answer(length), descriptors) => break (length, descriptors),
+                // Somebody else asks.
+                (Reply::Declined(Reason::Busy), _) if Instant::now() + ANSWERING < self.deadline => {
+                    std::thread::sleep(ANSWERING);
+                }
+                (Reply::Declined(reason), _) => {
+                    return Err(Error::Declined { path: self.path.clone(), reason });
+                }
+                (other, _) => return Err(self.garbage(format_args!("it answers with {other:?}"))),
+            }
         };
         let (Some(document), true) = (descriptors.pop(), descriptors.is_empty()) else {
             return Err(self.garbage("an answer is one descriptor"));
@@ -440,8 +451,32 @@ mod tests {
     fn declined() {
         let said = ask(|socket| {
             greet(socket);
-            say(socket, &Reply::Declined(Reason::Busy), &[]);
+            say(socket, &Reply::Declined(Reason::Exhausted), &[]);
         });
+        assert!(matches!(said, Err(Error::Declined { reason: Reason::Exhausted, .. })), "{said:?}");
+    }
+
+    #[test]
+    fn a_busy_daemon_is_asked_again() {
+        let said = ask(|socket| {
+            greet(socket);
+            for _ in 0..3 {
+                say(socket, &Reply::Declined(Reason::Busy), &[]);
+                assert_eq!(hear(socket), Some(Request::Ask(Question::Snapshot)));
+            }
+            answer(socket, b"{}");
+        });
+        assert!(matches!(said, Ok(Some(_))), "{said:?}");
+        let said = ask_in(
+            |socket| {
+                greet(socket);
+                say(socket, &Reply::Declined(Reason::Busy), &[]);
+                while hear(socket).is_some() {
+                    say(socket, &Reply::Declined(Reason::Busy), &[]);
+                }
+            },
+            Duration::from_millis(200),
+        );
         assert!(matches!(said, Err(Error::Declined { reason: Reason::Busy, .. })), "{said:?}");
     }
 

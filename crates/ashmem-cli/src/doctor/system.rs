@@ -60,8 +60,17 @@ pub fn cgroups() -> Finding {
             format!("reclaimers keep below the limits in force: {}", limits.join(", ")),
         );
     }
-    if seen.iter().any(|line| line.starts_with("cgroup ")) {
-        return Finding::ok(FEATURE, "no limit on memory is in force; one would be kept to");
+    let versions =
+        ["v1", "v2"].map(|version| seen.iter().any(|line| line.starts_with(&format!("cgroup {version} "))));
+    let mounted = match versions {
+        [true, true] => "v1 and v2",
+        [true, false] => "v1",
+        [false, true] => "v2",
+        [false, false] => "",
+    };
+    if !mounted.is_empty() {
+        let meaning = format!("{mounted}: no limit on memory is in force; one would be kept to");
+        return Finding::ok(FEATURE, meaning);
     }
     Finding::missing(
         FEATURE,
