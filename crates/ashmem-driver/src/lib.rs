@@ -19,6 +19,7 @@
 //! ```
 
 mod answer;
+pub mod ask;
 mod client;
 mod closing;
 mod error;
@@ -33,7 +34,6 @@ mod purges;
 mod quota;
 mod server;
 mod shared;
-pub mod ask;
 pub mod snapshot;
 mod table;
 mod turn;
