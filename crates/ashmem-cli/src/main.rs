@@ -1,5 +1,6 @@
 //! The `ashmem` command: shared, purgeable memory on a stock Linux kernel, for the shell and shown at work.
 
+mod bench;
 mod cat;
 mod daemon;
 mod demo;
@@ -49,6 +50,7 @@ enum Command {
     Doctor(doctor::Arguments),
     Demo(demo::Arguments),
     Daemon(daemon::Arguments),
+    Bench(bench::Arguments),
     #[command(hide = true)]
     Completions(manual::Completions),
     #[command(hide = true)]
@@ -56,6 +58,9 @@ enum Command {
     /// The other process of `ashmem demo`.
     #[command(hide = true, name = demo::VIEWER_COMMAND)]
     Viewer,
+    /// A process of `ashmem bench`.
+    #[command(hide = true, name = bench::MEMBER_COMMAND)]
+    BenchMember(bench::MemberArguments),
 }
 
 fn main() -> ExitCode {
@@ -86,7 +91,9 @@ fn run(command: &Command) -> Result<bool, Box<dyn Error>> {
         Command::Manual(arguments) => manual::run_manual(arguments)?,
         Command::Daemon(arguments) => daemon::run(arguments)?,
         Command::Demo(arguments) => return Ok(demo::run(arguments)?),
+        Command::Bench(arguments) => return Ok(bench::run(arguments)?),
         Command::Viewer => demo::run_viewer()?,
+        Command::BenchMember(arguments) => bench::run_member(arguments)?,
     }
     Ok(true)
 }

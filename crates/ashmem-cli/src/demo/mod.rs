@@ -23,6 +23,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use self::channel::ChannelError;
 use self::digest::WINDOW;
 use self::peer::Peer;
+pub use self::peer::own_executable;
 use self::report::Report;
 use self::source::Sources;
 use crate::memory::memory_of_system;
