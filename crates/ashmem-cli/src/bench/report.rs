@@ -139,7 +139,7 @@ impl Series {
             promise(
                 "slowdown",
                 format!(
-                    "the neighbour took {} times as long as alone, in the median (at most {MOST_SLOWDOWN})",
+                    "{} times the neighbour's time alone, in the median (at most {MOST_SLOWDOWN})",
                     slowdown.map_or_else(|| "?".to_owned(), |slowdown| format!("{slowdown:.2}")),
                 ),
                 slowdown.is_some_and(|slowdown| slowdown <= MOST_SLOWDOWN),
@@ -148,7 +148,7 @@ impl Series {
             promise(
                 "oldest_first",
                 format!(
-                    "{} of what was purged was not among the oldest {whose} (at most {})",
+                    "{} of what went was not the oldest {whose} (at most {})",
                     percent(order.fraction()),
                     percent(MOST_NOT_OLDEST),
                 ),
@@ -311,7 +311,7 @@ pub mod tests {
         let text = report.to_text(false);
         assert!(text.ends_with("All that counts held.\n"), "{text}");
         assert!(text.lines().all(|line| line.chars().count() <= 110), "{text}");
-        assert!(text.contains("4 in 4 runs") && text.contains("1.22") && text.contains("1.0 %"), "{text}");
+        assert!(text.contains("4 in 4 runs") && text.contains("1.23") && text.contains("1.0 %"), "{text}");
         let json: serde_json::Value = serde_json::from_str(&report.to_json()).unwrap();
         assert_eq!(json["series"][2]["variant"], "plain");
         assert_eq!(json["series"][0]["runs"][3]["order"]["purged"], 100 << 20);

@@ -44,8 +44,8 @@ impl Variant {
 
     pub fn name(self) -> &'static str {
         match self {
-            Variant::Embedded => "ashmem, embedded reclaimer",
-            Variant::Driver => "ashmem, driver daemon",
+            Variant::Embedded => "ashmem, embedded",
+            Variant::Driver => "ashmem, daemon",
             Variant::Plain => "plain memfd",
             Variant::Tmpfs => "files on tmpfs",
         }
