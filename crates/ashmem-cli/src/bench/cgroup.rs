@@ -225,7 +225,7 @@ mod tests {
         // More than the kernel has.
         let dead = directory.path().join(format!("{PREFIX}4194305-leaf"));
         let other = directory.path().join("other");
-        [&living, &dead, &other].map(|path| fs::create_dir(path).unwrap());
+        [&living, &dead, &other].into_iter().for_each(|path| fs::create_dir(path).unwrap());
         remove_old(directory.path());
         assert_eq!([&living, &dead, &other].map(|path| path.exists()), [true, false, true]);
     }

@@ -58,9 +58,7 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        if let Some(process) = Pid::from_raw(self.child.id().cast_signed()) {
-            let _ = kill_process(process, Signal::TERM);
-        }
+        let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
         let give_up = Instant::now() + PATIENCE;
         while self.child.try_wait().is_ok_and(|status| status.is_none()) && Instant::now() < give_up {
             std::thread::sleep(NAP);

@@ -219,10 +219,13 @@ enum Found {
 }
 
 fn judge(page: &[u8], expected: u8) -> Found {
-    match page.first() {
-        Some(&first) if page.iter().any(|&byte| byte != first) => Found::Wrong,
-        Some(0) => Found::Zeros,
-        Some(&first) if first == expected => Found::Intact,
+    match page {
+        // All bytes are the same if each is what the one before it is.
+        [first, rest @ ..] if *rest == page[..rest.len()] => match *first {
+            0 => Found::Zeros,
+            byte if byte == expected => Found::Intact,
+            _ => Found::Wrong,
+        },
         _ => Found::Wrong,
     }
 }

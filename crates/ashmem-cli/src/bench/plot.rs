@@ -129,7 +129,7 @@ impl Figure {
             CACHE,
         )?;
         let above = |one: &&Sample| (one.seconds, one.used - one.neighbour, one.used);
-        self.area(shown.iter().step_by(step).map(|one| above(one)), x, y, NEIGHBOUR)?;
+        self.area(shown.iter().step_by(step).map(above), x, y, NEIGHBOUR)?;
         let grid = format!("stroke=\"{GRID}\" fill=\"none\"");
         self.line((x.start, y.start), (x.end, y.start), &grid)?;
         let dashed = format!("stroke=\"{ALARM}\" stroke-dasharray=\"5 3\" fill=\"none\"");

@@ -214,7 +214,7 @@ impl Report {
             text += &format!(" {mark} {}\n", promise.statement);
         }
         let broken: Vec<_> =
-            self.promises.iter().filter(|one| !one.held && !(lenient && one.is_figure)).collect();
+            self.promises.iter().filter(|one| !(one.held || lenient && one.is_figure)).collect();
         text += &match broken.len() {
             0 => "\nAll that counts held.\n".to_owned(),
             count => format!(

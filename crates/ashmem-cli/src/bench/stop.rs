@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
@@ -22,10 +22,11 @@ impl Stop {
         let told = stop.clone();
         std::thread::Builder::new()
             .name("signals".into())
-            .spawn(move || match endings.wait() {
-                Ok(()) => told.tell(),
-                // Then they end nothing, and the run ends by itself.
-                Err(_) => {}
+            .spawn(move || {
+                // If it fails, signals end nothing, and the run ends by itself.
+                if endings.wait().is_ok() {
+                    told.tell();
+                }
             })
             .map_err(Error::Signals)?;
         Ok(stop)
@@ -44,10 +45,10 @@ impl Stop {
 
     /// Waits until `fd` can be read, which is true, or `patience` is over.
     pub fn or_readable(&self, fd: BorrowedFd<'_>, patience: Duration) -> Result<bool, Error> {
-        let give_up = std::time::Instant::now() + patience;
+        let give_up = Instant::now() + patience;
         loop {
             let mut fds = [PollFd::new(&self.0, PollFlags::IN), PollFd::from_borrowed_fd(fd, PollFlags::IN)];
-            let left = give_up.saturating_duration_since(std::time::Instant::now());
+            let left = give_up.saturating_duration_since(Instant::now());
             match poll(&mut fds, Timespec::try_from(left).ok().as_ref()) {
                 Err(Errno::INTR) => continue,
                 Err(errno) => return Err(Error::Talk(io::Error::from(errno))),
