@@ -225,3 +225,23 @@ fn the_viewer_ends_with_its_owner() {
     process.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
     assert_eq!(errors, "");
 }
+
+/// What `ashmem demo --cache` says before its time is over.
+fn cache(arguments: &[&str]) -> String {
+    let mut command = demo();
+    let output = command.env("ASHMEM_DRIVER", "off").arg("--cache").args(arguments).output().unwrap();
+    success(&output).to_owned()
+}
+
+#[test]
+fn a_cache_to_look_at() {
+    let said = cache(&["5000000", "--seconds", "2"]);
+    let lines: Vec<&str> = said.lines().collect();
+    assert!(lines[0].starts_with("5 tiles of 1.0 MiB, unpinned"), "{said}");
+    assert!(
+        lines[1].contains(" of 5.0 MiB in memory; used ") && lines[1].ends_with("by this process"),
+        "{said}"
+    );
+    assert!(lines.last().unwrap().starts_with("rebuilt "), "{said}");
+    assert!(!said.contains("WRONG"), "{said}");
+}

@@ -11,11 +11,13 @@ mod report;
 mod share;
 mod source;
 mod table;
+mod tiles;
 mod viewer;
 
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitStatus;
+use std::time::Duration;
 
 use ashmem::{Policy, Reclaimer, page_size};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -27,6 +29,7 @@ pub use self::peer::own_executable;
 use self::report::Report;
 use self::source::Sources;
 use crate::memory::memory_of_system;
+use crate::tools::purge::parse_bytes;
 
 /// The subcommand of the viewer process.
 pub const VIEWER_COMMAND: &str = "demo-viewer";
@@ -44,6 +47,11 @@ pub const VIEWER_COMMAND: &str = "demo-viewer";
 /// at most an eighth, so that half of the regions is half of the bytes. Empty files
 /// are skipped.
 ///
+/// With --cache, this is a process that keeps a cache of tiles instead, to be
+/// looked at with `ashmem top`: unpinned, used at random, and built again where they
+/// were taken away. Each second it says how much there is, and who takes it: the
+/// process itself, or the driver daemon (`ashmem daemon`).
+///
 /// Exit status: 0 when every check held, 1 when one did not, 2 when the
 /// demonstration could not be given.
 #[derive(Debug, clap::Args)]
@@ -55,6 +63,12 @@ pub struct Arguments {
     /// Print one JSON document instead of tables
     #[arg(long)]
     json: bool,
+    /// Keep a cache of that size until Ctrl-C: bytes, or with K, M or G so many KiB, MiB or GiB
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes, conflicts_with_all = ["files", "json"])]
+    cache: Option<u64>,
+    /// Keep it for so long
+    #[arg(long, value_name = "N", requires = "cache")]
+    seconds: Option<u64>,
 }
 
 /// Why the demonstration could not be given.
@@ -119,6 +133,9 @@ pub enum Error {
 
 /// Gives the demonstration. True when every check held.
 pub fn run(arguments: &Arguments) -> Result<bool, Error> {
+    if let Some(bytes) = arguments.cache {
+        return tiles::run(bytes, arguments.seconds.map(Duration::from_secs));
+    }
     let executable = [peer::own_executable()];
     let files = if arguments.files.is_empty() { &executable[..] } else { &arguments.files };
     let progress = Progress { visible: !arguments.json && io::stderr().is_terminal() };
