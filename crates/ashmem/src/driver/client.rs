@@ -30,6 +30,9 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from
 /// A connection that ended sooner than this makes the next pause longer.
 const SHORT_LIFE: Duration = Duration::from_secs(1);
 
+/// After the end of a connection, so many tries do not wait for the next look.
+const TRIES: u32 = 8;
+
 /// How long to wait where nobody says when it goes on.
 const SEND_AGAIN: Duration = Duration::from_millis(10);
 
@@ -44,6 +47,8 @@ pub(crate) struct Client {
     link: Option<Link>,
     next_try: Option<Instant>,
     pause: Duration,
+    /// Tries that are made in any case, as a daemon may be starting again.
+    tries: u32,
 }
 
 #[derive(Debug)]
@@ -113,7 +118,7 @@ impl Client {
     /// A client without a connection, for a thread that is called by an eventfd.
     pub(crate) fn open(candidates: Vec<PathBuf>, called: BorrowedFd<'_>) -> Result<Client, Errno> {
         let wakes = Wakes::open(called)?;
-        Ok(Client { candidates, wakes, link: None, next_try: None, pause: PAUSES.0 })
+        Ok(Client { candidates, wakes, link: None, next_try: None, pause: PAUSES.0, tries: 0 })
     }
 
     /// What the thread is to poll.
@@ -173,6 +178,7 @@ impl Client {
 
     fn connect(&mut self, listen: bool) {
         self.next_try = Some(Instant::now() + self.pause);
+        self.tries = self.tries.saturating_sub(1);
         for path in &self.candidates {
             let Ok(connection) = Connection::open(path) else { continue };
             let Some(socket) = connection.socket() else { continue };
@@ -207,6 +213,7 @@ impl Client {
             (End::Gone, false) => now,
         });
         self.pause = if is_short { (2 * self.pause).min(PAUSES.1) } else { PAUSES.0 };
+        self.tries = TRIES;
     }
 
     /// The next thing that the daemon has said.
@@ -326,9 +333,9 @@ impl Client {
         self.flush();
     }
 
-    /// When to proceed at the latest.
+    /// When to proceed, or to search on, at the latest.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let link = self.link.as_ref()?;
+        let Some(link) = &self.link else { return self.next_try.filter(|_| self.tries > 0) };
         link.ping.map(|ping| ping.until).into_iter().chain(link.send_again).min()
     }
 
