@@ -142,6 +142,19 @@ impl Peer {
         socket::send(&self.socket, bytes, &[]).expect("sent");
     }
 
+    /// Welcomes it, and says whether it is still there to register something.
+    pub fn is_wanted(&self) -> bool {
+        assert_eq!(self.hear(), Request::Hello { version: VERSION });
+        let welcome = Reply::Welcome { version: VERSION, sees_limits: true };
+        socket::send(&self.socket, &welcome.encode(), &[]).is_ok() && {
+            wait_for(&self.socket);
+            let mut byte = [0];
+            let peeked =
+                rustix::net::recv(&self.socket, &mut byte, rustix::net::RecvFlags::PEEK).expect("something");
+            peeked.1 > 0
+        }
+    }
+
     /// Waits until it has nothing more to say and the connection ends.
     pub fn ends(&self) {
         while self.receive().is_some() {}
