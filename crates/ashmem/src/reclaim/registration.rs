@@ -37,8 +37,12 @@ impl Registration {
 
     /// Whether the driver daemon has the region.
     pub(crate) fn is_served(&self) -> bool {
+        if !self.is_listed.load(Ordering::Acquire) {
+            return false;
+        }
+        let shared = &self.reclaimer().shared;
         let _section = fork::section();
-        lock(&self.reclaimer().shared.state).regions.is_handed(self.id)
+        lock(&shared.state).regions.is_handed(self.id)
     }
 
     pub(super) fn id(&self) -> u64 {
