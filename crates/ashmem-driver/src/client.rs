@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 use crate::answer;
 use crate::closing::{Memory, Waste};
-use crate::shared::{Shared, add, lock};
+use crate::shared::{Shared, add, lock, ring};
 use crate::table::{ClientId, Registered};
 
 /// A process that is connected.
@@ -117,7 +117,11 @@ impl Client {
             Request::Register(ids) => {
                 // As many as there are numbers.
                 let files = std::mem::take(descriptors);
-                ids.iter().zip(files).try_for_each(|(id, file)| self.register(shared, memfds, *id, file))
+                let each = ids.iter().zip(files);
+                let done =
+                    each.map(|(id, file)| self.register(shared, memfds, *id, file)).find(Result::is_err);
+                ring(&shared.wake);
+                done.unwrap_or(Ok(()))
             }
             Request::Release(ids) => {
                 self.release(shared, ids);
@@ -193,19 +197,11 @@ impl Client {
         };
         region.forget_pin_state();
         let policy = shared.policy();
-        let (was_empty, entered) = {
-            let mut table = lock(&shared.table);
-            (table.regions() == 0, table.register_new(self.id, id, inode, region, &policy.quota))
-        };
-        match entered {
-            Ok(()) if was_empty => crate::shared::ring(&shared.wake),
-            Ok(()) => {}
-            Err((region, reason)) => {
-                shared.closing.memory(Memory::Region(region));
-                return Err(reason);
-            }
-        }
-        Ok(())
+        let entered = lock(&shared.table).register_new(self.id, id, inode, region, &policy.quota);
+        entered.map_err(|(region, reason)| {
+            shared.closing.memory(Memory::Region(region));
+            reason
+        })
     }
 
     fn refuse(&self, shared: &Shared, id: u64, reason: Reason) -> Result<(), End> {

@@ -30,7 +30,7 @@ pub(crate) struct Shared {
     pub(crate) reclaimer: Reclaimer,
     pub(crate) closing: Closing,
     pub(crate) counters: Counters,
-    /// An eventfd that wakes whoever reclaims: there are regions now, there is another policy, or it is the end.
+    /// An eventfd that wakes whoever reclaims: regions were registered, there is another policy, or it is the end.
     pub(crate) wake: OwnedFd,
     /// Descriptors for regions and connections.
     pub(crate) descriptors: u64,
