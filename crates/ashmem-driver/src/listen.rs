@@ -252,7 +252,8 @@ fn through(directory: &OwnedFd, name: &OsStr) -> PathBuf {
 /// Makes the socket under another name, and puts it in its place once it listens.
 fn put(directory: &OwnedFd, name: &OsStr, audience: Audience) -> Result<(OwnedFd, (u64, u64)), Errno> {
     let socket = net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, FLAGS, None)?;
-    let temporary = OsString::from(format!(".{}.{}", name.display(), std::process::id()));
+    let mut temporary = OsString::from(format!(".{}.", std::process::id()));
+    temporary.push(name);
     // Left by a process with our number that was killed: we have the lock.
     let _ = fs::unlinkat(directory, &temporary, AtFlags::empty());
     net::bind(&socket, &SocketAddrUnix::new(through(directory, &temporary))?)?;
