@@ -74,7 +74,7 @@ fn lingering(listener: &TcpListener) -> (OwnedFd, OwnedFd) {
 /// Everything that is no region, and what has to stay open for it to be so.
 fn strangers() -> (Vec<OwnedFd>, Vec<OwnedFd>) {
     let page = page_size();
-    let (reader, writer) = std::io::pipe().expect("a pipe");
+    let (reader, writer) = rustix::pipe::pipe().expect("a pipe");
     let (left, right) =
         rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
             .expect("sockets");
@@ -88,7 +88,7 @@ fn strangers() -> (Vec<OwnedFd>, Vec<OwnedFd>) {
     let sealed = memfd(control, MemfdFlags::ALLOW_SEALING);
     fcntl_add_seals(&sealed, SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE).expect("sealed");
     let mut all = vec![
-        reader.into(),
+        reader,
         left,
         file.into(),
         path,
@@ -120,7 +120,7 @@ fn strangers() -> (Vec<OwnedFd>, Vec<OwnedFd>) {
         all.push(huge);
     }
     all.push(listener.into());
-    (all, vec![writer.into(), right, peer])
+    (all, vec![writer, right, peer])
 }
 
 #[test]
