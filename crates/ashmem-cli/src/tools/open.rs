@@ -1,6 +1,7 @@
 //! Opening the memfds of other processes, which may replace them by anything at any moment.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::OnceLock;
 
 use rustix::fs::{
     AtFlags, FileType, MemfdFlags, Mode, OFlags, Statx, StatxFlags, memfd_create, open as open_path, statx,
@@ -60,10 +61,15 @@ impl Status {
 pub struct Memfds((u32, u32));
 
 impl Memfds {
-    /// Finds out by making one.
+    /// Finds out by making one, once.
     pub fn find() -> Result<Memfds, Errno> {
+        static KNOWN: OnceLock<Memfds> = OnceLock::new();
+        if let Some(known) = KNOWN.get() {
+            return Ok(*known);
+        }
         let probe = memfd_create(c"probe", MemfdFlags::CLOEXEC)?;
-        Ok(Memfds(status_of(probe.as_fd())?.id.device))
+        let found = Memfds(status_of(probe.as_fd())?.id.device);
+        Ok(*KNOWN.get_or_init(|| found))
     }
 }
 
