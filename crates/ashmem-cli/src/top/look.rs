@@ -1,6 +1,6 @@
 //! Looking at everything, again and again.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::time::{Duration, Instant};
 
@@ -66,11 +66,14 @@ fn seconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S
 pub struct Looker {
     began: Instant,
     last: Option<Instant>,
-    pressure: SystemPressure,
+    /// Made when it is needed: it has the kernel watch for stalls.
+    pressure: Option<SystemPressure>,
     /// What of each region was purged, by its inode.
     purged: HashMap<u64, u64>,
     /// The daemon's process, and the last of its purges.
     purges_of: (u32, u64),
+    /// The regions that it has told of purges of, in the last look.
+    told: HashSet<u64>,
 }
 
 impl Looker {
@@ -78,9 +81,10 @@ impl Looker {
         Looker {
             began: Instant::now(),
             last: None,
-            pressure: SystemPressure::new(),
+            pressure: None,
             purged: HashMap::new(),
             purges_of: (0, 0),
+            told: HashSet::new(),
         }
     }
 
@@ -102,10 +106,17 @@ impl Looker {
             regions: seen.regions,
             ..Look::default()
         };
-        let found = self.newly_purged(&look.regions);
+        let mut found = self.newly_purged(&look.regions);
         match seen.driver {
             Some(snapshot) => {
                 look.purges = self.new_purges(snapshot.process, snapshot.purges, now);
+                // What it does not tell of was done by others. It tells of purges after it has counted, so that they can come a
+                // look before the counts.
+                let told = look.purges.iter().map(|event| event.inode).collect();
+                let told_before = std::mem::replace(&mut self.told, told);
+                found
+                    .retain(|event| !self.told.contains(&event.inode) && !told_before.contains(&event.inode));
+                look.purges.append(&mut found);
                 look.limits = snapshot.limits;
                 let (process, version) = (snapshot.process, snapshot.version);
                 look.driver = Some(Driver { process, version, uptime_seconds: snapshot.uptime_seconds });
@@ -158,7 +169,7 @@ impl Looker {
     fn limits(&mut self) -> Vec<Limit> {
         let policy = Policy::default();
         let system = memory_of_system("MemTotal");
-        let headrooms = self.pressure.read().headrooms;
+        let headrooms = self.pressure.get_or_insert_default().read().headrooms;
         let limit = |headroom: ashmem::pressure::Headroom| Limit {
             name: if Some(headroom.limit) == system { "system" } else { "own cgroup" }.to_owned(),
             limit: headroom.limit,
@@ -242,6 +253,25 @@ mod tests {
         assert_eq!(look(driver(8, vec![purge(1, 1.5), purge(2, 0.1)]), 4), [2]);
         assert_eq!(look(Seen::default(), 5), NOTHING);
         assert_eq!(look(driver(8, vec![purge(2, 2.1), purge(3, 0.1)]), 6), [3]);
+    }
+
+    #[test]
+    fn purges_that_the_daemon_does_not_tell_of_are_by_others() {
+        let mut looker = Looker::new();
+        let mut look = |purged, purges: Vec<u64>| {
+            let purges =
+                purges.iter().map(|number| Purge { inode: 5, ..purge(*number, 0.0) }).collect::<Vec<_>>();
+            let seen = Seen { regions: vec![line(5, purged), line(6, purged)], ..driver(7, purges) };
+            let now = Instant::now();
+            let look = looker.describe(seen, now);
+            looker.last = Some(now);
+            look.purges.iter().map(|event| (event.inode, event.bytes)).collect::<Vec<_>>()
+        };
+        assert_eq!(look(0, vec![]), []);
+        assert_eq!(look(100, vec![1]), [(5, 1), (6, 100)]);
+        assert_eq!(look(100, vec![1, 2]), [(5, 2)]);
+        assert_eq!(look(110, vec![1, 2]), [(6, 10)], "of the other it was told");
+        assert_eq!(look(120, vec![1, 2]), [(5, 10), (6, 10)]);
     }
 
     #[test]

@@ -15,6 +15,9 @@ use crate::tools::map::{Picture, SIGNS};
 /// The narrowest screen with room for both.
 const BOTH: u16 = 72;
 
+/// The width of what the signs mean.
+const LEGEND: u16 = 53;
+
 const COLORS: [Color; SIGNS.len()] =
     [Color::Green, Color::Cyan, Color::Yellow, Color::Magenta, Color::DarkGray];
 
@@ -24,7 +27,8 @@ pub fn draw(buffer: &mut Buffer, area: Rect, model: &Model) {
         pages(buffer, area, model);
         return;
     }
-    let left = Rect { width: area.width / 2, ..area };
+    let width = if area.width >= LEGEND + 40 { LEGEND.max(area.width / 2) } else { area.width / 2 };
+    let left = Rect { width, ..area };
     let right = Rect { x: area.x + left.width + 2, width: area.width - left.width - 2, ..area };
     pages(buffer, left, model);
     purges(buffer, right, model);
@@ -75,7 +79,7 @@ fn draw_picture(buffer: &mut Buffer, area: Rect, selected: &Line, picture: &Pict
     let mut column = 0;
     for ((sign, meaning), color) in SIGNS.iter().zip(COLORS) {
         column = text(buffer, legend, column, sign.encode_utf8(&mut [0; 4]), Style::new().fg(color));
-        column = text(buffer, legend, column, &format!(" {meaning}  "), dim());
+        column = text(buffer, legend, column, &format!(" {meaning} "), dim());
     }
 }
 

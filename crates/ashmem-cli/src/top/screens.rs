@@ -116,7 +116,7 @@ fn eighty_columns() {
     let map = format!("{}{}{}", "×".repeat(20), "█".repeat(10), "▒".repeat(10));
     assert!(lines[pages + 1].starts_with(&map), "{}", lines[pages + 1]);
     assert!(lines[pages + 1].ends_with("3.0 s ago   7.0 MiB  cache-2, 8.0 Mi"), "{}", lines[pages + 1]);
-    assert!(lines[pages + 4].starts_with("█ pinned  ▓ held  ▒ unpinned  × purged"), "{}", lines[pages + 4]);
+    assert!(lines[pages + 4].starts_with("█ pinned ▓ held ▒ unpinned × purged"), "{}", lines[pages + 4]);
     assert!(lines[23].starts_with("q quit") && lines[23].ends_with(" 1/12"));
 }
 
