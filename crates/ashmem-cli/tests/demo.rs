@@ -14,7 +14,8 @@ const PAGE: u64 = 4096;
 
 fn demo() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ashmem"));
-    command.arg("demo").stdin(Stdio::null());
+    // No daemon that the user may have: its purges are not those of the demonstration.
+    command.arg("demo").stdin(Stdio::null()).env("ASHMEM_DRIVER", "off");
     command
 }
 

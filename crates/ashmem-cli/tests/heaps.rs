@@ -44,7 +44,8 @@ impl Place {
 
     fn ashmem(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ashmem"));
-        command.args(arguments).env("ASHMEM_BINDER", self.address()).stdin(Stdio::null());
+        command.args(arguments).env("ASHMEM_BINDER", self.address()).env("ASHMEM_DRIVER", "off");
+        command.stdin(Stdio::null());
         command
     }
 
