@@ -36,6 +36,8 @@ enum News {
     End,
     /// The keys cannot be read any more.
     Keys(io::Error),
+    /// A thread has ended, which none does by itself.
+    Over,
 }
 
 /// Shows everything until somebody wants it to end.
@@ -67,14 +69,34 @@ fn start(
         let _ = disable_raw_mode();
         exit(i32::from(crate::EXIT_TROUBLE));
     })?;
-    let keys = news.clone();
-    thread::Builder::new().name("keys".to_owned()).spawn(move || {
-        if let Err(error) = read_keys(&keys) {
-            let _ = keys.send(News::Keys(error));
+    spawn("keys", news, |news| {
+        if let Err(error) = read_keys(&news) {
+            let _ = news.send(News::Keys(error));
         }
     })?;
-    watch::looks(interval, news.clone(), News::Look)?;
-    watch::maps(interval, wants, news.clone(), News::Map)
+    spawn("looks", news, move |news| watch::looks(interval, |look| news.send(News::Look(look)).is_ok()))?;
+    spawn("maps", news, move |news| watch::maps(interval, &wants, |map| news.send(News::Map(map)).is_ok()))
+}
+
+/// Starts a thread whose end, as by a panic, is told.
+fn spawn(
+    name: &str,
+    news: &Sender<News>,
+    work: impl FnOnce(Sender<News>) + Send + 'static,
+) -> io::Result<()> {
+    struct Farewell(Sender<News>);
+    impl Drop for Farewell {
+        fn drop(&mut self) {
+            let _ = self.0.send(News::Over);
+        }
+    }
+    let farewell = Farewell(news.clone());
+    let news = news.clone();
+    let work = move || {
+        let _farewell = farewell;
+        work(news);
+    };
+    thread::Builder::new().name(name.to_owned()).spawn(work).map(drop)
 }
 
 /// Passes keys on, until nobody listens, or the terminal is gone. (That is found out first: reading would go on for ever.)
@@ -107,7 +129,7 @@ fn show(screen: &mut Screen, news: &Receiver<News>, wanted: &Sender<Option<Wante
     let mut asked = None;
     loop {
         screen.terminal.draw(|frame| view::draw(frame, &mut model))?;
-        let Ok(first) = news.recv() else { return Err(io::Error::other("nobody looks any more")) };
+        let Ok(first) = news.recv() else { return Ok(()) };
         // All that has come meanwhile is drawn at once.
         for item in std::iter::once(first).chain(news.try_iter()) {
             match item {
@@ -117,6 +139,7 @@ fn show(screen: &mut Screen, news: &Receiver<News>, wanted: &Sender<Option<Wante
                 News::Resized => {}
                 News::End => return Ok(()),
                 News::Keys(error) => return Err(error),
+                News::Over => return Err(io::Error::other("a thread has ended")),
                 News::Key(key) => match model.press(key) {
                     Wish::Quit => return Ok(()),
                     Wish::Suspend => screen.suspend()?,
@@ -127,9 +150,8 @@ fn show(screen: &mut Screen, news: &Receiver<News>, wanted: &Sender<Option<Wante
         }
         let wish = model.selected().map(Wanted::of);
         if wish != asked {
-            if wanted.send(wish.clone()).is_err() {
-                return Err(io::Error::other("nobody looks any more"));
-            }
+            // That nobody listens any more is among the news then.
+            let _ = wanted.send(wish.clone());
             asked = wish;
         }
     }

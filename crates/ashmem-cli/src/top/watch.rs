@@ -1,8 +1,8 @@
-//! Looking without keeping the keys waiting: threads that look, and tell what they saw.
+//! Looking without keeping the keys waiting: what the threads do that look, and tell what they saw.
 
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SendError, Sender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::thread;
 use std::time::{Duration, Instant};
-use std::{io, thread};
 
 use super::look::{Look, Looker};
 use super::model::Map;
@@ -30,53 +30,38 @@ fn rest(interval: Duration, took: Duration) -> Duration {
     interval.saturating_sub(took).max(took.saturating_mul(3))
 }
 
-/// Starts a thread that looks at everything at intervals, for as long as somebody listens.
-pub fn looks<T: Send + 'static>(
-    interval: Duration,
-    news: Sender<T>,
-    tell: impl Fn(Result<Box<Look>, String>) -> T + Send + 'static,
-) -> io::Result<()> {
-    let watch = move || {
-        let mut looker = Looker::new();
-        loop {
-            let began = Instant::now();
-            let look = looker.look().map(Box::new).map_err(|error| crate::with_causes(&error));
-            if news.send(tell(look)).is_err() {
-                return;
-            }
-            thread::sleep(rest(interval, began.elapsed()));
+/// Looks at everything at intervals, until nobody wants to be told.
+pub fn looks(interval: Duration, mut tell: impl FnMut(Result<Box<Look>, String>) -> bool) {
+    let mut looker = Looker::new();
+    loop {
+        let began = Instant::now();
+        let look = looker.look().map(Box::new).map_err(|error| crate::with_causes(&error));
+        if !tell(look) {
+            return;
         }
-    };
-    thread::Builder::new().name("looks".to_owned()).spawn(watch).map(drop)
+        thread::sleep(rest(interval, began.elapsed()));
+    }
 }
 
-/// Starts a thread that looks at the pages of what is wanted, at once and at intervals, for as long as somebody listens.
-pub fn maps<T: Send + 'static>(
-    interval: Duration,
-    wanted: Receiver<Option<Wanted>>,
-    news: Sender<T>,
-    tell: impl Fn(Map) -> T + Send + 'static,
-) -> io::Result<()> {
-    let watch = move || {
-        let mut peek = Peek::default();
-        let mut current: Option<Wanted> = None;
-        let mut pause = interval;
-        loop {
-            match wanted.recv_timeout(pause) {
-                Ok(next) => current = wanted.try_iter().last().unwrap_or(next),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
-            }
-            let Some(Wanted { inode, holders }) = &current else { continue };
-            let began = Instant::now();
-            let picture = peek.picture(*inode, holders, CELLS).map_err(|error| crate::with_causes(&error));
-            pause = rest(interval, began.elapsed());
-            if let Err(SendError(_)) = news.send(tell(Map { inode: *inode, picture })) {
-                return;
-            }
+/// Looks at the pages of what is wanted, at once and at intervals, until nobody wants to be told.
+pub fn maps(interval: Duration, wanted: &Receiver<Option<Wanted>>, mut tell: impl FnMut(Map) -> bool) {
+    let mut peek = Peek::default();
+    let mut current: Option<Wanted> = None;
+    let mut pause = interval;
+    loop {
+        match wanted.recv_timeout(pause) {
+            Ok(next) => current = wanted.try_iter().last().unwrap_or(next),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
         }
-    };
-    thread::Builder::new().name("maps".to_owned()).spawn(watch).map(drop)
+        let Some(Wanted { inode, holders }) = &current else { continue };
+        let began = Instant::now();
+        let picture = peek.picture(*inode, holders, CELLS).map_err(|error| crate::with_causes(&error));
+        pause = rest(interval, began.elapsed());
+        if !tell(Map { inode: *inode, picture }) {
+            return;
+        }
+    }
 }
 
 #[cfg(test)]
