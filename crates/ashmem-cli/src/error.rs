@@ -150,7 +150,7 @@ pub enum Error {
     },
     /// The driver daemon was not asked, or has not answered.
     #[error(transparent)]
-    Ask(#[from] ashmem_driver::ask::Error),
+    Asking(#[from] ashmem_driver::ask::Error),
     /// Nobody can be asked.
     #[error("there is no driver daemon{places}")]
     NoDriver {
