@@ -1,5 +1,6 @@
 //! The driver daemon, for the caches of this measurement alone.
 
+use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -28,12 +29,15 @@ impl Daemon {
     pub fn start(stop: &Stop) -> Result<Daemon, Error> {
         let directory =
             tempfile::Builder::new().prefix("ashmem-bench-").tempdir().map_err(Error::Directory)?;
+        let log = log_in(directory.path());
+        let file = File::create(&log).map_err(|source| Error::Output { path: log, source })?;
         let child = Command::new(own_executable())
             .arg(MEMBER_COMMAND)
             .arg("--daemon")
             .arg(socket_in(directory.path()))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
+            .stderr(file)
             .spawn()
             .map_err(Error::Start)?;
         let mut daemon = Daemon { child, directory };
@@ -41,10 +45,10 @@ impl Daemon {
         // It is there once somebody listens.
         while !daemon.socket().exists() {
             if let Some(status) = daemon.child.try_wait().map_err(Error::Start)? {
-                return Err(Error::Daemon(format!("it has ended ({status})")));
+                return Err(Error::Daemon(format!("it has ended ({status}){}", daemon.last_words())));
             }
             if Instant::now() > give_up {
-                return Err(Error::Daemon("it does not begin to listen".to_owned()));
+                return Err(Error::Daemon(format!("it does not begin to listen{}", daemon.last_words())));
             }
             stop.sleep(NAP)?;
         }
@@ -53,6 +57,12 @@ impl Daemon {
 
     pub fn socket(&self) -> PathBuf {
         socket_in(self.directory.path())
+    }
+
+    /// The last line of its log, if there is one.
+    fn last_words(&self) -> String {
+        let log = fs::read_to_string(log_in(self.directory.path())).unwrap_or_default();
+        log.lines().last().map(|line| format!(": {line}")).unwrap_or_default()
     }
 }
 
@@ -70,6 +80,10 @@ impl Drop for Daemon {
 
 fn socket_in(directory: &Path) -> PathBuf {
     directory.join("driver")
+}
+
+fn log_in(directory: &Path) -> PathBuf {
+    directory.join("log")
 }
 
 /// Turns this process into the daemon. Returns why not.

@@ -25,7 +25,7 @@ const ALARM: &str = "#d9483b";
 
 /// Seconds before the neighbour begins, and at most after that.
 const BEFORE: f64 = 0.03;
-const AFTER: f64 = 0.5;
+const AFTER: f64 = 0.4;
 
 /// At most so many points in a curve: more cannot be told apart.
 const POINTS: usize = 240;
@@ -36,7 +36,7 @@ pub fn draw(report: &Report) -> String {
         report.series.iter().filter_map(|series| Some((series, series.timeline.as_ref()?))).collect();
     let rows: Vec<&Series> = report.series.iter().filter(|series| !series.slowdowns().is_empty()).collect();
     let mut figure = Figure { text: String::new() };
-    let top = if panels.is_empty() { 10.0 } else { TOP + PANEL_HEIGHT + 60.0 };
+    let top = if panels.is_empty() { 10.0 } else { TOP + PANEL_HEIGHT + 42.0 };
     let height = top + rows.len() as f64 * ROW + 44.0;
     // Writing to a string cannot fail.
     let _ = figure.memory(report, &panels);
