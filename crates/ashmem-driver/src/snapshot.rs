@@ -30,7 +30,7 @@ pub struct Snapshot {
 pub struct Limit {
     /// `system`, or the directory of a cgroup.
     pub name: String,
-    /// The limit.
+    /// The limit; nothing for a cgroup that has a budget and no limit.
     pub limit: u64,
     /// What can still be allocated below it.
     pub available: u64,

@@ -101,6 +101,7 @@ pub(crate) struct Turn {
     /// None while nothing is registered.
     watch: Option<Watch>,
     pub(crate) counts: Counts,
+    /// It was said that there are no stall events with this policy.
     warned: bool,
 }
 
@@ -130,9 +131,11 @@ impl Turn {
         let now = self.clock.now();
         let (proc, clock) = (&self.proc, self.clock.as_ref());
         let watch = self.watch.get_or_insert_with(|| Watch::new(proc, policy, now));
+        self.warned &= watch.policy == *policy;
         watch.update(served, policy, now);
         if !std::mem::replace(&mut self.warned, true) && !watch.limits.watches_stalls() {
-            log::warn!("the kernel does not tell of stalls (PSI): {:?}", policy.stall);
+            let (threshold, window) = (policy.stall.threshold, policy.stall.window);
+            log::warn!("the kernel does not tell of stalls (PSI) of {threshold:?} in {window:?}");
         }
         let work = Work { served, clock, reclaimer: &self.reclaimer, counts: &mut self.counts };
         let next = watch.work(work);

@@ -58,6 +58,17 @@ impl Scene {
         self.turn.look(&self.served, &self.policy).expect("something is registered")
     }
 
+    /// A look that finds a stall, told by the system or by the narrowest cgroup.
+    fn stall(&mut self, is_system: bool) {
+        let now = self.clock.now();
+        let Turn { watch, clock, reclaimer, counts, .. } = &mut self.turn;
+        let watch = watch.get_or_insert_with(|| Watch::new(&self.fake.proc(), &self.policy, now));
+        watch.update(&self.served, &self.policy, now);
+        let place = if is_system { watch.limits.nodes.len() - 1 } else { 0 };
+        watch.limits.nodes[place].stalled = true;
+        watch.work(Work { served: &self.served, clock: clock.as_ref(), reclaimer, counts });
+    }
+
     /// What the limits say, in MiB: what is limited, the limit, what is available.
     fn limits(&self) -> Vec<(String, u64, u64)> {
         let limits = self.turn.limits(&self.served);
@@ -121,16 +132,18 @@ fn far_from_every_limit_no_pin_state_is_read() {
 #[test]
 fn the_system_has_all_regions_oldest_first() {
     let mut scene = Scene::new();
-    let [oldest, middle, newest] = [1, 2, 3].map(|process| scene.region(&[process], 4 * MIB));
-    scene.policy.headroom = Headroom::Bytes(100 * MIB);
-    scene.fake.available(195 * MIB);
+    let regions = [2, 1, 3, 9].map(|process| scene.region(&[process], 4 * MIB));
+    scene.policy.headroom = Headroom::Bytes(8 * MIB);
+    scene.fake.available(8 * MIB);
     scene.look();
-    assert_eq!(resident(&[&oldest, &middle, &newest]), [4, 4, 4], "above the reserve");
-    scene.fake.available(99 * MIB);
-    // Nobody tells that it was of use.
-    scene.policy.headroom = Headroom::Bytes(100 * MIB);
+    assert_eq!(resident(&regions.each_ref()), [4; 4], "what is to stay is there");
+    scene.fake.available(7 * MIB);
+    let (fake, left) = (scene.fake.clone(), AtomicU64::new(7 * MIB));
+    scene.turn.reclaimer.on_purge(move |event| {
+        fake.available(left.fetch_add(event.freed, Ordering::SeqCst) + event.freed);
+    });
     scene.look();
-    assert_eq!(resident(&[&oldest, &middle, &newest]), [0, 0, 0]);
+    assert_eq!(resident(&regions.each_ref()), [0, 0, 0, 4], "9 MiB were missing");
     assert_eq!(scene.turn.counts.shortages, 1);
 }
 
@@ -414,15 +427,8 @@ fn stalls_take_what_the_policy_says_where_memory_is_short() {
     scene.policy.stall.take = 2 * MIB;
     let mut regions: Vec<Region> = (0..2).map(|_| scene.region(&[2], MIB)).collect();
     regions.extend((0..4).map(|_| scene.region(&[1], MIB)));
-    // A stall in one place: `None` the system, else the cgroup.
     let stall = |scene: &mut Scene, is_system: bool| {
-        let now = scene.clock.now();
-        let Turn { watch, clock, reclaimer, counts, .. } = &mut scene.turn;
-        let watch = watch.get_or_insert_with(|| Watch::new(&scene.fake.proc(), &scene.policy, now));
-        watch.update(&scene.served, &scene.policy, now);
-        let place = if is_system { watch.limits.nodes.len() - 1 } else { 0 };
-        watch.limits.nodes[place].stalled = true;
-        watch.work(Work { served: &scene.served, clock: clock.as_ref(), reclaimer, counts });
+        scene.stall(is_system);
         resident(&regions.iter().collect::<Vec<_>>())
     };
     assert_eq!(stall(&mut scene, true), [1; 6], "nothing is short");
@@ -435,6 +441,16 @@ fn stalls_take_what_the_policy_says_where_memory_is_short() {
     scene.fake.available(2000 * MIB);
     assert_eq!(stall(&mut scene, true), [0, 0, 0, 0, 0, 0], "the system is near its limit");
     assert_eq!(scene.turn.counts.stalls, 3);
+}
+
+#[test]
+fn a_stall_takes_an_eighth_if_that_is_more() {
+    let mut scene = Scene::new();
+    scene.policy.stall.take = page_size();
+    scene.fake.available(1000 * MIB);
+    let regions: Vec<Region> = (0..16).map(|_| scene.region(&[1], MIB)).collect();
+    scene.stall(true);
+    assert_eq!(resident(&regions.iter().collect::<Vec<_>>()).iter().sum::<u64>(), 14);
 }
 
 #[test]

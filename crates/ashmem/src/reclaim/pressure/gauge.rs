@@ -198,3 +198,31 @@ pub fn wait(
     }
     if called { Woken::Called } else { Woken::Event }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stalls_are_watched_when_somebody_asks() {
+        let mut gauge = Gauge::system(&Proc::default(), None);
+        assert!(!gauge.watches_stalls() && !gauge.take_stalled());
+        gauge.set_stall(Some(Stall::default()));
+        if !gauge.watches_stalls() {
+            println!("SKIPPED: no memory triggers on this system");
+        }
+        gauge.set_stall(None);
+        assert!(!gauge.watches_stalls());
+    }
+
+    #[test]
+    fn what_cannot_be_opened_says_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut buffer = vec![0; super::super::BUFFER_SIZE];
+        let mut gauge = Gauge::system(&Proc::at(dir.path()), Some(Stall::default()));
+        assert_eq!(gauge.headroom(&mut buffer), None);
+        std::fs::write(dir.path().join("meminfo"), "MemTotal: 8 kB\nMemAvailable: 4 kB\n").unwrap();
+        gauge.refresh(&mut buffer);
+        assert_eq!(gauge.headroom(&mut buffer), Some((Headroom { available: 4096, limit: 8192 }, false)));
+    }
+}
