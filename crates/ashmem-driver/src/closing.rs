@@ -211,6 +211,15 @@ mod tests {
     }
 
     #[test]
+    fn a_queue_is_clogged_by_what_takes_long() {
+        let queue = |count, since| Queue { waiting: Vec::new(), count, has_thread: true, since };
+        let (now, long_ago) = (Instant::now(), Instant::now().checked_sub(10 * PROMPT));
+        assert!(!queue(10, long_ago).is_clogged() && queue(CLOGGED + 1, long_ago).is_clogged());
+        assert!(!queue(CLOGGED + 1, Some(now + PROMPT)).is_clogged(), "many processes may end at once");
+        assert!(queue(64 * CLOGGED + 1, None).is_clogged());
+    }
+
+    #[test]
     fn what_is_unread_in_a_connection_is_closed_with_it() {
         let closing = Closing::start().expect("a thread");
         let flags = rustix::net::SocketFlags::CLOEXEC;

@@ -7,6 +7,7 @@ use ashmem::driver::protocol::{Question, Reason, Reply, Request, VERSION};
 use ashmem::{Contents, page_size};
 use ashmem_driver::Quota;
 use common::{Client, Daemon, options, place, unpinned, until};
+use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
 
 #[test]
 #[ignore = "run by the other tests, as a process of its own"]
@@ -170,6 +171,45 @@ fn descriptors_run_out_for_regions_and_not_for_the_daemon() {
         || "room".to_owned(),
     );
     assert!(client.snapshot().regions.len() > 300);
+}
+
+/// Voluntary context switches of the thread that serves.
+fn wakes(daemon: &Daemon) -> u64 {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", daemon.id())).expect("a process");
+    let read =
+        |path: &std::path::Path, file: &str| std::fs::read_to_string(path.join(file)).expect("a thread");
+    let mut paths = tasks.map(|task| task.expect("a thread").path());
+    let serving = paths.find(|path| read(path, "comm").trim() == "serving").expect("a thread");
+    let status = read(&serving, "status");
+    let line =
+        status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).expect("a field");
+    line.trim().parse().expect("a number")
+}
+
+#[test]
+fn without_a_free_descriptor_connections_wait_and_nothing_spins() {
+    let (_dir, path) = place();
+    let daemon = Daemon::start(&path);
+    let old = Client::greeted(&path);
+    let id = rustix::process::Pid::from_raw(daemon.id() as i32);
+    let set = |current| {
+        let limit = Rlimit { current: Some(current), maximum: getrlimit(Resource::Nofile).maximum };
+        prlimit(id, Resource::Nofile, limit).expect("set").current
+    };
+    // What is open stays open.
+    let most = set(3).expect("a limit");
+    let before = wakes(&daemon);
+    let new = Client::connect(&path);
+    new.say(&Request::Hello { version: VERSION });
+    for _ in 0..100 {
+        assert!(old.settle().is_empty(), "who is there is served");
+    }
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    let woken = wakes(&daemon) - before;
+    assert!((1..500).contains(&woken), "{woken}");
+    assert!(!new.is_ended());
+    set(most);
+    assert!(matches!(new.hear(), Reply::Welcome { .. }));
 }
 
 #[test]
