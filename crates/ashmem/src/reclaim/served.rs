@@ -71,7 +71,8 @@ impl Shared {
     /// Hears what the daemon says, says what is due, and looks for a daemon if there is none. Returns how soon to do so again at the
     /// latest.
     pub(super) fn talk(&self, woken: Woken) -> Option<Duration> {
-        let mut is_silent = woken != Woken::TimedOut;
+        // Whoever calls the thread says nothing of memory.
+        let mut is_silent = woken == Woken::Event;
         let mut is_first = true;
         loop {
             let mut later = Later::default();
