@@ -50,7 +50,7 @@ pub(super) struct Shared {
 pub(super) struct State {
     pub(super) regions: List,
     pub(super) policy: Policy,
-    /// Away while the thread, or [`Reclaimer::run_once`], uses it.
+    /// Away while the thread, or [`run_once`](super::Reclaimer::run_once), uses it.
     pub(super) lookout: Option<Lookout>,
     pub(super) policy_changed: bool,
     /// None while there is no thread.
