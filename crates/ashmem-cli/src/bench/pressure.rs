@@ -109,14 +109,6 @@ pub fn run(arguments: &Arguments) -> Result<bool, Error> {
         Err(reason) => (None, vec![format!("{}: {reason}", Variant::Tmpfs.name())]),
     };
     let hierarchy = parent.hierarchy();
-    let stage = Stage {
-        parent,
-        stop,
-        limit: arguments.limit,
-        processes: arguments.processes,
-        files: files.as_ref().map(|directory| directory.path().to_owned()),
-        socket: daemon.as_ref().map(Daemon::socket),
-    };
     let mut report = Report {
         hierarchy: hierarchy.name(),
         limit: arguments.limit,
@@ -126,7 +118,10 @@ pub fn run(arguments: &Arguments) -> Result<bool, Error> {
         promises: Vec::new(),
         all_held: false,
     };
+    let stage = Stage { daemon, parent, stop, limit: arguments.limit, processes: arguments.processes, files };
     measure(&stage, &mut report.series, arguments)?;
+    // Nothing of it is needed any more, and everything is removed before anything is said.
+    drop(stage);
     report.judge(arguments.lenient);
     if let Some(path) = &arguments.json {
         write(path, &report.to_json())?;

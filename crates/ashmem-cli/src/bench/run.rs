@@ -1,13 +1,16 @@
 //! One run: caches fill up, a neighbour allocates, and what became of everybody.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
+
+use tempfile::TempDir;
 
 use super::Error;
 use super::age::Order as Age;
 use super::cgroup::{Cgroup, Limit, Parent};
 use super::crew::Member;
+use super::daemon::Daemon;
 use super::member::{Answer, Checked, Kind, Order, Piece};
 use super::sampler::{Sampler, Timeline};
 use super::stop::Stop;
@@ -54,15 +57,15 @@ impl Variant {
 
 /// What all runs have in common.
 pub struct Stage {
+    /// First, so that it has ended before the cgroups are put back to what they were: it may be in one of them.
+    pub daemon: Option<Daemon>,
     pub parent: Parent,
     pub stop: Stop,
     /// In bytes.
     pub limit: u64,
     pub processes: u64,
-    /// A directory on tmpfs.
-    pub files: Option<PathBuf>,
-    /// The daemon's socket.
-    pub socket: Option<PathBuf>,
+    /// On tmpfs.
+    pub files: Option<TempDir>,
 }
 
 /// What became of everybody.
@@ -117,15 +120,15 @@ impl Stage {
     /// The whole story.
     pub fn crowded(&self, variant: Variant, high: bool, sampled: bool) -> Result<Outcome, Error> {
         let cgroup = self.parent.make(Limit { max: self.limit, high })?;
-        let _files = self.files.as_deref().map(Emptied);
+        let _files = self.files.as_ref().map(|directory| Emptied(directory.path()));
         let mut outcome = self.play(variant, &cgroup, sampled)?;
         outcome.kills = outcome.kills.max(cgroup.kills());
         Ok(outcome)
     }
 
     fn play(&self, variant: Variant, cgroup: &Cgroup, sampled: bool) -> Result<Outcome, Error> {
-        let driver = match (variant, &self.socket) {
-            (Variant::Driver, Some(socket)) => socket.clone().into_os_string(),
+        let driver = match (variant, &self.daemon) {
+            (Variant::Driver, Some(daemon)) => daemon.socket().into_os_string(),
             _ => "off".into(),
         };
         let mut neighbour = Member::start(cgroup, &driver, &self.stop)?;
@@ -135,7 +138,7 @@ impl Stage {
 
         let kind = match (variant, &self.files) {
             (Variant::Embedded | Variant::Driver, _) => Kind::Regions,
-            (Variant::Tmpfs, Some(directory)) => Kind::Files(directory.clone()),
+            (Variant::Tmpfs, Some(directory)) => Kind::Files(directory.path().to_owned()),
             _ => Kind::Plain,
         };
         let count = self.limit * CACHES / 100 / REGION;
@@ -192,7 +195,7 @@ fn unexpected(answer: &Answer) -> Error {
 }
 
 /// A directory whose files go when this does: they stay when the process that wrote them is killed.
-struct Emptied<'a>(&'a std::path::Path);
+struct Emptied<'a>(&'a Path);
 
 impl Drop for Emptied<'_> {
     fn drop(&mut self) {
