@@ -7,7 +7,7 @@
 //! policy wants, the oldest of those go. The narrowest limit comes first, so that what is freed there counts for those around it.
 
 use std::collections::HashSet;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -68,6 +68,8 @@ pub(crate) fn run(host: &impl Host) {
     ashmem::be_prompt();
     let mut turn = Turn::new(Proc::default(), Box::new(SystemClock::new()), host.reclaimer().clone());
     let mut noted: Option<Instant> = None;
+    // Nobody makes it readable.
+    let quiet = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).ok();
     while !host.is_stopping() {
         let started = Instant::now();
         let next = {
@@ -86,9 +88,12 @@ pub(crate) fn run(host: &impl Host) {
         let woken = turn.wait(host.wake(), next);
         // Empty when it was not what ended the wait.
         let _ = rustix::io::read(host.wake(), &mut [0; 8]);
-        if woken == Woken::Called && next.is_some() && !host.is_stopping() {
-            // Looks take a part of the time only, whoever calls for them.
-            std::thread::sleep(SHORTEST_PAUSE.max(4 * spent).saturating_sub(started.elapsed()));
+        if let (Woken::Called, Some(next), Some(quiet)) = (woken, next, &quiet) {
+            // Looks take a part of the time only, whoever calls for them. Memory that runs short does not wait.
+            let pause = SHORTEST_PAUSE.max(4 * spent).saturating_sub(started.elapsed()).min(next);
+            if !host.is_stopping() {
+                turn.wait(quiet.as_fd(), Some(pause));
+            }
         }
     }
 }

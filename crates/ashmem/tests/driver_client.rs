@@ -203,6 +203,27 @@ fn pings_are_answered_or_the_daemon_is_gone() {
 }
 
 #[test]
+fn a_daemon_that_is_too_late_is_not_waited_for() {
+    let Served { peer, reclaimer, pressure, region, .. } = served();
+    let daemon = std::thread::spawn(move || peer.pong());
+    pressure.set(short());
+    let looks = reclaimer.metrics().looks;
+    eventually("it is on its guard", || reclaimer.metrics().looks > looks + 5);
+    assert!(!is_gone(&region));
+    pressure.set(dire());
+    eventually("it is purged here", || is_gone(&region));
+    assert_eq!(reclaimer.served(), 1, "it is the daemon's all the same");
+    pressure.set(Default::default());
+    eventually("it sleeps again", || {
+        let looks = reclaimer.metrics().looks;
+        std::thread::sleep(Duration::from_millis(100));
+        reclaimer.metrics().looks == looks
+    });
+    drop(region);
+    daemon.join().expect("no panic");
+}
+
+#[test]
 fn a_killed_daemon_s_work_is_done_at_once_and_its_successor_gets_all_back() {
     let (_dir, path) = place();
     let start = || Worker::start(&format!("daemon {}", path.display()), |_| ());

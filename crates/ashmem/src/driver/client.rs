@@ -18,7 +18,7 @@ use super::protocol::{Reply, Request, VERSION, WORDS_MAX};
 use super::wakes::Wakes;
 
 /// How long the daemon may take to answer when memory is short.
-const PING_PATIENCE: Duration = Duration::from_millis(200);
+const PING_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How long it may take to say its first word.
 const WELCOME_PATIENCE: Duration = Duration::from_secs(5);

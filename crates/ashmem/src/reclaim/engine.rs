@@ -32,6 +32,12 @@ const LOCK_PATIENCE: Duration = Duration::from_millis(2);
 /// How long to wait for others in all, in one go through the victims: somebody could keep the locks of many regions.
 const ROUND_PATIENCE: Duration = Duration::from_millis(10);
 
+/// How often to look while memory is short and it is the daemon's turn.
+const GUARD: Duration = Duration::from_millis(2);
+
+/// When less than the reserve divided by this is left, nobody's turn is waited for.
+const DIRE: u64 = 4;
+
 /// How long the thread sleeps after it could not free anything although it should.
 pub(super) const BACK_OFF: Duration = Duration::from_millis(100);
 
@@ -202,9 +208,10 @@ impl Shared {
             }
             state.policy.clone()
         };
+        let guard = self.guard(lookout, &policy);
         let regions = self.looked_after();
         if !regions.iter().any(|inner| any_unpinned(inner)) {
-            return None;
+            return guard;
         }
         let started = self.clock.now();
         let shortage = self.shortage(&policy, lookout.read(&policy));
@@ -239,7 +246,37 @@ impl Shared {
                 next = next.min(lookout.pace.pause(counted, policy.budget_interval, spent));
             }
         }
-        Some(next)
+        Some(next.min(guard.unwrap_or(next)))
+    }
+
+    /// After an event, while the daemon looks after regions and memory is short: takes some of those regions' pages all the same where the
+    /// daemon is so late that it comes to the worst. Says when to look again, if memory is short.
+    fn guard(&self, lookout: &mut Lookout, policy: &Policy) -> Option<Duration> {
+        if !lookout.is_alert {
+            return None;
+        }
+        let most = |reading: &Reading, share: u64| {
+            let missing = |headroom: &Headroom| {
+                (policy.reserve_for(headroom.limit) / share).saturating_sub(headroom.available)
+            };
+            reading.headrooms.iter().map(missing).max().unwrap_or(0)
+        };
+        let reading = lookout.read(policy);
+        let is_dire = most(reading, DIRE) > 0;
+        lookout.is_alert = most(reading, 1) > 0 && self.leaves_some_to_the_daemon();
+        if !lookout.is_alert || !is_dire {
+            return lookout.is_alert.then_some(GUARD);
+        }
+        let regions = self.those(State::left_to_the_daemon);
+        let freed = self.reclaim_while(&regions, victims::scan(&regions), &mut |_| {
+            most(lookout.read(policy), DIRE / 2).min(STEP)
+        });
+        Some(if freed.bytes > 0 { GUARD } else { BACK_OFF })
+    }
+
+    fn leaves_some_to_the_daemon(&self) -> bool {
+        let _section = fork::section();
+        lock(&self.state).leaves_some_to_the_daemon()
     }
 
     /// Bytes to free because a limit is near.

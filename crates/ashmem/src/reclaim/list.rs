@@ -47,6 +47,11 @@ impl List {
         self.alone.values().filter_map(Weak::upgrade).collect()
     }
 
+    /// Those that it has.
+    pub(super) fn handed(&self) -> Vec<Arc<Inner>> {
+        self.handed.values().filter_map(Weak::upgrade).collect()
+    }
+
     pub(super) fn ids_alone(&self) -> impl Iterator<Item = u64> {
         self.alone.keys().copied()
     }

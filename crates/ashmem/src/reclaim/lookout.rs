@@ -18,6 +18,8 @@ pub(super) struct Lookout {
     armed: Option<Vec<u64>>,
     /// Of counting for a budget.
     pub(super) pace: Pace,
+    /// There was an event while the daemon looks after regions, and memory has been short since.
+    pub(super) is_alert: bool,
 }
 
 impl Lookout {
@@ -28,6 +30,7 @@ impl Lookout {
             reading: Reading::default(),
             armed: None,
             pace: Pace::default(),
+            is_alert: false,
         }
     }
 

@@ -203,6 +203,16 @@ impl State {
         if is_all { self.regions.all() } else { self.regions.alone() }
     }
 
+    /// Whether there are others.
+    pub(super) fn leaves_some_to_the_daemon(&self) -> bool {
+        self.regions.has_handed() && self.client.as_ref().is_some_and(Client::sees_limits)
+    }
+
+    /// The others.
+    pub(super) fn left_to_the_daemon(&self) -> Vec<Arc<Inner>> {
+        if self.leaves_some_to_the_daemon() { self.regions.handed() } else { Vec::new() }
+    }
+
     /// Whether the thread has to look at a region.
     pub(super) fn is_looked_after(&self, inner: &Inner) -> bool {
         !self.client.as_ref().is_some_and(Client::sees_limits)

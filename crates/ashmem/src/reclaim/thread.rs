@@ -68,6 +68,7 @@ fn run(shared: &Shared, woken: &OwnedFd) {
         let wakes = shared.wakes();
         let wake = wakes.as_ref().map_or(woken.as_fd(), |wakes| wakes.as_fd());
         why = turn.lookout().wait(wake, timeout);
+        turn.lookout().is_alert |= why == Woken::Event;
         // Empty when it was not what ended the wait.
         let _ = rustix::io::read(woken, &mut [0; 8]);
         if next.is_some() {

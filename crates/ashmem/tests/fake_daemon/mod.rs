@@ -209,7 +209,13 @@ pub fn many(reclaimer: &Reclaimer, count: usize) -> Vec<Region> {
     (0..count).map(make).collect()
 }
 
+/// Half of the reserve is left.
 pub fn short() -> Reading {
+    Reading { headrooms: vec![Headroom { available: 64 << 20, limit: 1 << 30 }], stalled: false }
+}
+
+/// Nothing is left.
+pub fn dire() -> Reading {
     Reading { headrooms: vec![Headroom { available: 0, limit: 1 << 30 }], stalled: false }
 }
 
