@@ -20,6 +20,7 @@ use crate::page::page_size;
 use crate::presence::Presence;
 use crate::region::Inner;
 use crate::sys::fork;
+use crate::sys::thread::at_leisure;
 use crate::{Error, Region, purger};
 
 /// How long nothing may be unpinned before the thread ends.
@@ -441,7 +442,8 @@ impl Shared {
         }
         for (_, listener) in &audience.listeners {
             // Other regions wait to be purged, whatever happens to this one's owner.
-            if catch_unwind(AssertUnwindSafe(|| listener(event))).is_err() {
+            let called = at_leisure(|| catch_unwind(AssertUnwindSafe(|| listener(event))));
+            if called.is_err() {
                 add(&self.counters.listener_panics, 1);
             }
         }

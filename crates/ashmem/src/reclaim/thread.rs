@@ -40,7 +40,7 @@ impl Drop for OnPanic<'_> {
 
 fn run(shared: &Shared, woken: &OwnedFd) {
     let _on_panic = OnPanic(shared);
-    thread::be_prompt();
+    thread::be_prompt_but_in_callbacks();
     // Away only while a thread of the program is in `run_once`.
     let mut turn = loop {
         match Turn::take(shared) {
