@@ -3,7 +3,7 @@
 //! Nothing here waits. What the socket has no room for is kept, and sent when there is room. Regions are numbers here; which of them the
 //! daemon has is the reclaimer's business.
 
-use std::collections::VecDeque;
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -61,8 +61,8 @@ struct Link {
     /// Whether events are wanted, and whether that was said last.
     listen: (bool, bool),
     releases: Vec<u64>,
-    /// Regions that wait to be registered.
-    registers: VecDeque<u64>,
+    /// Regions that wait to be registered, oldest first. Each once: a daemon may read nothing for long.
+    registers: BTreeSet<u64>,
     ping: Option<Ping>,
     /// The daemon has to read before anything can be sent.
     is_full: bool,
@@ -255,7 +255,7 @@ impl Client {
 
     /// The next of those that wait, if something can be sent.
     pub(crate) fn dequeue(&mut self) -> Option<u64> {
-        self.link.as_mut().filter(|link| link.may_register())?.registers.pop_front()
+        self.link.as_mut().filter(|link| link.may_register())?.registers.pop_first()
     }
 
     /// Whether somebody waits, and something can be sent.
@@ -278,10 +278,10 @@ impl Client {
         }
     }
 
-    /// As the first of those that wait.
-    pub(crate) fn put_back(&mut self, ids: &[u64]) {
+    /// One that is not to be registered any more.
+    pub(crate) fn forget(&mut self, id: u64) {
         if let Some(link) = &mut self.link {
-            ids.iter().rev().for_each(|id| link.registers.push_front(*id));
+            link.registers.remove(&id);
         }
     }
 
@@ -393,7 +393,7 @@ impl Link {
             welcome: None,
             listen: (listen, false),
             releases: Vec::new(),
-            registers: VecDeque::new(),
+            registers: BTreeSet::new(),
             ping: None,
             is_full: false,
             send_again: None,
@@ -432,5 +432,40 @@ impl Link {
             Request::Ping(_) => self.ping.iter_mut().for_each(|ping| ping.is_sent = true),
             Request::Register(_) | Request::Ask(_) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use rustix::event::{EventfdFlags, eventfd};
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+
+    use super::*;
+    use crate::driver::socket;
+
+    #[test]
+    fn who_waits_waits_once() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("driver");
+        let listener =
+            rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+                .expect("a socket");
+        rustix::net::bind(&listener, &SocketAddrUnix::new(&path).expect("short")).expect("bound");
+        rustix::net::listen(&listener, 1).expect("listens");
+        let called = eventfd(0, EventfdFlags::CLOEXEC).expect("an eventfd");
+        let mut client = Client::open(vec![path], called.as_fd()).expect("opened");
+        client.begin(false);
+        let peer = rustix::net::accept_with(&listener, SocketFlags::CLOEXEC).expect("it connects");
+        let welcome = Reply::Welcome { version: VERSION, sees_limits: true };
+        socket::send(&peer, &welcome.encode(), &[]).expect("sent");
+        assert_eq!(client.hear(), Heard::Welcome);
+        for _ in 0..3 {
+            client.enqueue([7, 8, 9].into_iter());
+        }
+        client.forget(8);
+        assert!(client.has_queue() && !client.is_clear());
+        assert_eq!([(); 3].map(|()| client.dequeue()), [Some(7), Some(9), None]);
     }
 }

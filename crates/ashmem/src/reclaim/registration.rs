@@ -63,9 +63,7 @@ impl Drop for Registration {
         let shared = &self.reclaimer().shared;
         let _section = fork::section();
         let mut state = lock(&shared.state);
-        if state.regions.remove(self.id) {
-            state.release(self.id);
-        }
+        state.forget(self.id);
         if state.regions.is_empty() {
             // Nothing is left to wait for.
             state.rouse();

@@ -176,11 +176,15 @@ impl State {
         }
     }
 
-    /// The daemon is to let go of a region.
-    pub(super) fn release(&mut self, id: u64) {
-        if let Some(client) = &mut self.client {
+    /// A region is gone: the daemon, if it has it, is to let go of it.
+    pub(super) fn forget(&mut self, id: u64) {
+        let was_handed = self.regions.remove(id);
+        let Some(client) = &mut self.client else { return };
+        if was_handed {
             client.release(id);
             self.note_sending();
+        } else {
+            client.forget(id);
         }
     }
 
@@ -309,7 +313,7 @@ impl State {
         let descriptors: Vec<BorrowedFd<'_>> = regions.iter().map(|inner| inner.fd()).collect();
         match client.register(&ids, &descriptors) {
             Registered::Yes => ids.iter().for_each(|id| self.regions.hand_over(*id)),
-            Registered::NotNow => client.put_back(&ids),
+            Registered::NotNow => client.enqueue(ids.iter().copied()),
             Registered::BadDescriptor => {
                 // The others' are good.
                 for (id, descriptor) in ids.iter().zip(descriptors) {
