@@ -62,21 +62,26 @@ struct Purged {
 }
 
 impl Shared {
-    /// What the thread polls for calls: a descriptor that also tells of the daemon, if there may be one.
-    pub(super) fn wakes(&self) -> Option<Arc<OwnedFd>> {
-        let _section = fork::section();
-        lock(&self.state).client.as_ref().map(Client::epoll)
+    /// What the thread polls for calls, a descriptor that also tells of the daemon if there may be one; and how soon to
+    /// [`talk`](Self::talk) again at the latest.
+    pub(super) fn wakes(&self) -> (Option<Arc<OwnedFd>>, Option<Duration>) {
+        let (wakes, deadline) = {
+            let _section = fork::section();
+            let state = lock(&self.state);
+            let client = state.client.as_ref();
+            (client.map(Client::epoll), client.and_then(Client::deadline))
+        };
+        (wakes, deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())))
     }
 
-    /// Hears what the daemon says, says what is due, and looks for a daemon if there is none. Returns how soon to do so again at the
-    /// latest.
-    pub(super) fn talk(&self, woken: Woken) -> Option<Duration> {
+    /// Hears what the daemon says, says what is due, and looks for a daemon if there is none.
+    pub(super) fn talk(&self, woken: Woken) {
         // Whoever calls the thread says nothing of memory.
         let mut is_silent = woken == Woken::Event;
         let mut is_first = true;
         loop {
             let mut later = Later::default();
-            let (goes_on, deadline) = {
+            let goes_on = {
                 let _section = fork::section();
                 let mut state = lock(&self.state);
                 state.is_asleep = false;
@@ -100,7 +105,7 @@ impl Shared {
                     }
                     state.note_end();
                 }
-                (more || sent, state.client.as_ref().and_then(Client::deadline))
+                more || sent
             };
             is_first = false;
             for Purged { inner, range, freed } in later.purges {
@@ -109,7 +114,7 @@ impl Shared {
                 }
             }
             if !goes_on {
-                return deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+                return;
             }
         }
     }

@@ -50,7 +50,7 @@ fn run(shared: &Shared, woken: &OwnedFd) {
     };
     let mut why = Woken::TimedOut;
     loop {
-        let soon = shared.talk(why);
+        shared.talk(why);
         let next = shared.look(turn.lookout());
         let rest = match next {
             Some(next) => Some(next),
@@ -64,8 +64,9 @@ fn run(shared: &Shared, woken: &OwnedFd) {
                 Idle::Ended => return,
             },
         };
+        // Asked for last: who says something meanwhile wakes the thread only once it sleeps.
+        let (wakes, soon) = shared.wakes();
         let timeout = rest.into_iter().chain(soon).min();
-        let wakes = shared.wakes();
         let wake = wakes.as_ref().map_or(woken.as_fd(), |wakes| wakes.as_fd());
         why = turn.lookout().wait(wake, timeout);
         turn.lookout().is_alert |= why == Woken::Event;
