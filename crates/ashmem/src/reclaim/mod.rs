@@ -144,10 +144,10 @@ impl Reclaimer {
         self.with(|state| state.policy.clone())
     }
 
-    /// Calls `listener` after each purge by this reclaimer, in the thread that purged, and after each by the [driver
-    /// daemon](Self::driver) in its place, in the reclaimer's thread. It may use regions and this
-    /// reclaimer, and should be quick: memory is short. It is called until it is [removed](Self::remove_listener), or for as long as
-    /// the reclaimer lives.
+    /// Calls `listener` after each purge by this reclaimer, in the thread that purged, and after those by the [driver
+    /// daemon](Self::driver) in its place that it tells of, in the reclaimer's thread: it does not wait for who is slow to hear. The
+    /// listener may use regions and this reclaimer, and should be quick: memory is short. It is called until it is
+    /// [removed](Self::remove_listener), or for as long as the reclaimer lives.
     pub fn on_purge(&self, listener: impl Fn(&PurgeEvent) + Send + Sync + 'static) -> ListenerId {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let id = ListenerId(NEXT.fetch_add(1, Ordering::Relaxed));
