@@ -133,8 +133,9 @@ const LONGEST_LOOK: Duration = Duration::from_secs(2);
 /// The least time between looks at a limit of which half is free, and at least [`FAR`].
 const SHORTEST_LOOK_FAR: Duration = Duration::from_secs(1);
 
-/// To use up so much within a look takes more cores than those that allocate at full speed at one time.
-const FAR: u64 = 4 << 30;
+/// Machines on which half of the memory is so much have cores enough to be taken for near by the rule above, but clear memory no
+/// faster than this in a second.
+const FAR: u64 = 8 << 30;
 
 /// How long the next look at the headrooms can wait: until all cores, allocating as fast as they can, would reach
 /// the reserve of the nearest limit.
@@ -206,9 +207,9 @@ mod tests {
 
     #[test]
     fn many_cores_do_not_make_it_nearer() {
-        let look = |available| look_at_speed(1000 * GIB, Headroom { available, limit: 12 * GIB }, GIB, false);
-        assert_eq!(look(6 * GIB), SHORTEST_LOOK_FAR);
-        assert_eq!(look(6 * GIB - 1), Duration::from_nanos(4_999_999), "less than half");
+        let look = |available| look_at_speed(1000 * GIB, Headroom { available, limit: 24 * GIB }, GIB, false);
+        assert_eq!(look(12 * GIB), SHORTEST_LOOK_FAR);
+        assert_eq!(look(12 * GIB - 1), Duration::from_nanos(10_999_999), "less than half");
     }
 
     #[test]
