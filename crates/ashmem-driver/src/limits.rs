@@ -125,8 +125,8 @@ impl Limits {
         self.nodes.iter().map(stalled).collect()
     }
 
-    /// Sleeps until an event, until `wake` is readable, or for `timeout`. Limits that are left alone have no events.
-    pub(crate) fn wait(&mut self, wake: BorrowedFd<'_>, timeout: Option<Duration>) -> Woken {
+    /// Sleeps until an event, until `wake`, if there is one, is readable, or for `timeout`. Limits that are left alone have no events.
+    pub(crate) fn wait(&mut self, wake: Option<BorrowedFd<'_>>, timeout: Option<Duration>) -> Woken {
         let nodes = self.nodes.iter_mut().filter(|node| node.vain.is_none());
         let mut gauges: Vec<&mut Gauge> = nodes.map(|node| &mut node.gauge).collect();
         wait(&mut gauges, wake, timeout, &mut self.buffer)

@@ -7,7 +7,7 @@
 //! policy wants, the oldest of those go. The narrowest limit comes first, so that what is freed there counts for those around it.
 
 use std::collections::HashSet;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -68,8 +68,6 @@ pub(crate) fn run(host: &impl Host) {
     ashmem::be_prompt();
     let mut turn = Turn::new(Proc::default(), Box::new(SystemClock::new()), host.reclaimer().clone());
     let mut noted: Option<Instant> = None;
-    // Nobody makes it readable.
-    let quiet = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).ok();
     while !host.is_stopping() {
         let started = Instant::now();
         let next = {
@@ -88,11 +86,10 @@ pub(crate) fn run(host: &impl Host) {
         let woken = turn.wait(host.wake(), next);
         // Empty when it was not what ended the wait.
         let _ = rustix::io::read(host.wake(), &mut [0; 8]);
-        if let (Woken::Called, Some(next), Some(quiet)) = (woken, next, &quiet) {
-            // Looks take a part of the time only, whoever calls for them. Memory that runs short does not wait.
-            let pause = SHORTEST_PAUSE.max(4 * spent).saturating_sub(started.elapsed()).min(next);
-            if !host.is_stopping() {
-                turn.wait(quiet.as_fd(), Some(pause));
+        if woken == Woken::Called && !host.is_stopping() {
+            if let Some(next) = next {
+                // Looks take a part of the time only, whoever calls for them. Limits that come near do not wait for that.
+                turn.pause(SHORTEST_PAUSE.max(4 * spent).min(next).saturating_sub(started.elapsed()));
             }
         }
     }
@@ -155,8 +152,15 @@ impl Turn {
     /// it takes.
     pub(crate) fn wait(&mut self, wake: BorrowedFd<'_>, timeout: Option<Duration>) -> Woken {
         match (&mut self.watch, timeout) {
-            (Some(watch), Some(_)) => watch.limits.wait(wake, timeout),
-            _ => ashmem::pressure::wait(&mut [], wake, None, &mut []),
+            (Some(watch), Some(_)) => watch.limits.wait(Some(wake), timeout),
+            _ => ashmem::pressure::wait(&mut [], Some(wake), None, &mut []),
+        }
+    }
+
+    /// Sleeps until an event, or for so long, whoever calls.
+    fn pause(&mut self, time: Duration) {
+        if let Some(watch) = &mut self.watch {
+            watch.limits.wait(None, Some(time));
         }
     }
 

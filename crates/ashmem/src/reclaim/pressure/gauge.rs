@@ -176,23 +176,24 @@ impl Gauge {
     }
 }
 
-/// Sleeps until an event of one of the gauges, until `wake` is readable (which is left as it is), or for `timeout`; without a timeout
-/// for as long as it takes. Signals do not end it.
+/// Sleeps until an event of one of the gauges, until `wake`, if there is one, is readable (which is left as it is), or for `timeout`;
+/// without a timeout for as long as it takes. Signals do not end it.
 pub fn wait(
     gauges: &mut [&mut Gauge],
-    wake: BorrowedFd<'_>,
+    wake: Option<BorrowedFd<'_>>,
     timeout: Option<Duration>,
     buffer: &mut [u8],
 ) -> Woken {
     let deadline = deadline(timeout);
-    let mut fds = vec![PollFd::from_borrowed_fd(wake, PollFlags::IN)];
+    let mut fds: Vec<PollFd<'_>> =
+        wake.into_iter().map(|wake| PollFd::from_borrowed_fd(wake, PollFlags::IN)).collect();
     fds.extend(gauges.iter().flat_map(|gauge| gauge.watched()));
     if !poll_until(&mut fds, deadline) {
         return Woken::TimedOut;
     }
     let answers: Vec<PollFlags> = fds.iter().map(PollFd::revents).collect();
     let mut answers = answers.into_iter();
-    let called = answers.next().is_some_and(|called| !called.is_empty());
+    let called = wake.is_some() && answers.next().is_some_and(|called| !called.is_empty());
     for gauge in gauges {
         gauge.settle(&mut answers, buffer);
     }

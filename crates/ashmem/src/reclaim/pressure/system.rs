@@ -126,7 +126,7 @@ impl PressureSource for SystemPressure {
 
     fn wait(&mut self, wake: BorrowedFd<'_>, timeout: Option<Duration>) -> Woken {
         let mut gauges: Vec<&mut Gauge> = self.gauges.iter_mut().collect();
-        gauge::wait(&mut gauges, wake, timeout, &mut self.buffer)
+        gauge::wait(&mut gauges, Some(wake), timeout, &mut self.buffer)
     }
 
     fn has_events_for(&self, index: usize) -> bool {
