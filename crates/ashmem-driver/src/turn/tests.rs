@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use ashmem::page_size;
 use ashmem::pressure::Pace;
+use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 
 use super::*;
 use crate::fake::Fake;
@@ -110,6 +111,28 @@ fn nothing_registered_is_nothing_to_do() {
     let wake = wake();
     ring(&wake);
     assert_eq!(scene.turn.wait(wake.as_fd(), None), Woken::Called);
+}
+
+#[test]
+fn a_limit_that_comes_near_ends_the_pause_after_a_call() {
+    let mut scene = Scene::new();
+    scene.fake.process_v1(1, "a");
+    scene.fake.v1("a", 100 * MIB, 10 * MIB);
+    let _region = scene.region(&[1], MIB);
+    assert!(scene.look() >= Duration::from_secs(2), "an event is awaited");
+    let request = std::fs::read_to_string(scene.fake.path("v1/a/cgroup.event_control")).expect("there");
+    let descriptor = request.split(' ').next().expect("a word").parse().expect("a number");
+    // What the kernel does when the usage crosses the threshold.
+    let process = pidfd_open(getpid(), PidfdFlags::empty()).expect("this process");
+    let Ok(event) = pidfd_getfd(&process, descriptor, PidfdGetfdFlags::empty()) else {
+        println!("SKIPPED: no descriptor can be had by its number");
+        return;
+    };
+    ring(&event);
+    let started = Instant::now();
+    scene.turn.pause(Duration::from_secs(600));
+    assert!(started.elapsed() < Duration::from_secs(300));
+    scene.turn.pause(Duration::from_millis(1));
 }
 
 #[test]
