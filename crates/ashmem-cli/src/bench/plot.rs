@@ -23,9 +23,8 @@ const CACHE: &str = "#3d8bd4";
 const NEIGHBOUR: &str = "#e08a2e";
 const ALARM: &str = "#d9483b";
 
-/// Seconds before the neighbour begins, and at most after that.
+/// Seconds before the neighbour begins.
 const BEFORE: f64 = 0.03;
-const AFTER: f64 = 0.4;
 
 /// At most so many points in a curve: more cannot be told apart.
 const POINTS: usize = 240;
@@ -94,12 +93,10 @@ impl Figure {
         }
         for (index, (series, timeline)) in panels.iter().enumerate() {
             let start = LEFT + index as f64 * (width + GAP);
-            let x = Axis { from: -BEFORE, to: longest.min(AFTER), start, end: start + width };
+            let x = Axis { from: -BEFORE, to: longest, start, end: start + width };
             self.panel(series, timeline, x, y, report.limit as f64)?;
         }
-        for (place, colour, what) in
-            [(LEFT, CACHE, "caches, unpinned"), (LEFT + 160.0, NEIGHBOUR, "neighbour")]
-        {
+        for (place, colour, what) in [(LEFT, CACHE, "caches"), (LEFT + 90.0, NEIGHBOUR, "neighbour")] {
             let at = TOP - 44.0;
             writeln!(
                 self.text,
@@ -144,11 +141,10 @@ impl Figure {
             }
         }
         let Some(&first) = timeline.kills.first() else { return Ok(()) };
-        self.line(
-            (x.at(first), y.end),
-            (x.at(first), y.start),
-            &format!("stroke=\"{ALARM}\" fill=\"none\""),
-        )?;
+        for &seconds in &timeline.kills {
+            let style = format!("stroke=\"{ALARM}\" fill=\"none\"");
+            self.line((x.at(seconds), y.end), (x.at(seconds), y.start), &style)?;
+        }
         let count = timeline.kills.len();
         let what = if count == 1 { "killed".to_owned() } else { format!("{count} killed") };
         self.say(x.at(first) + 5.0, y.end + 12.0, &format!("fill=\"{ALARM}\" font-weight=\"bold\""), what)
@@ -236,16 +232,20 @@ mod tests {
     #[test]
     fn what_was_seen_is_drawn() {
         let samples = (0..1000).map(|index| Sample {
-            seconds: f64::from(index) / 5000.0 - 0.1,
+            seconds: f64::from(index) / 500.0 - 0.1,
             used: 400 << 20,
             neighbour: 100 << 20,
         });
-        let timeline = Timeline { samples: samples.collect(), kills: vec![0.05, 0.06] };
+        let timeline = Timeline { samples: samples.collect(), kills: vec![0.05, 1.0] };
         let mut all = vec![series(Variant::Embedded, 7), series(Variant::Plain, 0)];
         all[1].timeline = Some(timeline);
         let text = draw(&report(all));
         assert_eq!(text.matches("<circle").count(), 7);
         assert_eq!(text.matches("2 killed").count(), 1);
+        let mut strokes: Vec<&str> =
+            text.lines().filter(|line| line.contains(&format!("{ALARM}\" fill"))).collect();
+        strokes.dedup();
+        assert_eq!(strokes.len(), 2, "at different times");
         assert_eq!(text.matches("fill-opacity=\".7\"/>").count(), 4, "two areas and their legend");
         assert!(text.len() < 20_000 && !text.contains("NaN"));
         assert!(text.starts_with("<svg ") && text.ends_with("</svg>\n"));
