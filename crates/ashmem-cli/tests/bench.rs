@@ -103,6 +103,22 @@ fn a_run_is_told_and_drawn_and_leaves_nothing() {
 }
 
 #[test]
+fn what_is_measured_is_not_the_user_s_policy() {
+    let config = tempfile::tempdir().unwrap();
+    fs::create_dir(config.path().join("ashmem")).unwrap();
+    fs::write(config.path().join("ashmem/driver.toml"), "nonsense = 1").unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_ashmem"))
+        .args(["bench", "pressure", "--limit", "96M", "--runs", "1", "--reclaimer", "driver", "--lenient"])
+        .env("XDG_CONFIG_HOME", config.path())
+        .output()
+        .unwrap();
+    match skipped(&output) {
+        Some(reason) => println!("SKIPPED: {reason}"),
+        None => assert_eq!(text(&output.stderr), ""),
+    }
+}
+
+#[test]
 fn a_signal_leaves_nothing_behind() {
     for signal in [Signal::INT, Signal::TERM] {
         let mut child =

@@ -90,5 +90,7 @@ fn log_in(directory: &Path) -> PathBuf {
 pub fn become_daemon(socket: &Path) -> Error {
     // Kept over exec. Where it cannot be set, a killed parent leaves a daemon without clients.
     let _ = set_parent_process_death_signal(Some(Signal::TERM));
-    Error::Start(Command::new(own_executable()).args(["daemon", "--socket"]).arg(socket).exec())
+    // The user's own policy would be another measurement.
+    let arguments = ["daemon", "--policy", "/dev/null", "--socket"];
+    Error::Start(Command::new(own_executable()).args(arguments).arg(socket).exec())
 }
