@@ -7,19 +7,15 @@ use std::path::{Path, PathBuf};
 use rustix::event::EventfdFlags;
 use rustix::fs::{Mode, OFlags};
 
+use super::Headroom;
 use super::file::{KeptFile, open_dir};
 use super::parse::{cgroup_headroom, parse_keyed, parse_number};
-use super::{Headroom, cores};
 use crate::sys::aside::aside;
 
 const USAGE: &CStr = c"memory.usage_in_bytes";
 
 /// No limit is written as the largest number of whole pages, which depends on the kernel.
 const NO_LIMIT: u64 = 1 << 60;
-
-/// So many pages can come and go on each core before the kernel looks at thresholds: some it has charged ahead, and it does not look
-/// at each.
-const UNSEEN_PAGES: u64 = 64 + 128;
 
 /// A cgroup. Its files are open only while it has a limit.
 #[derive(Debug)]
@@ -48,14 +44,6 @@ struct Threshold {
     limit: u64,
 }
 
-impl Threshold {
-    /// Whether crossing it will be an event. Just below it the kernel may not have seen that the usage fell, after it was above.
-    fn is_to_come(&self, used: u64) -> bool {
-        let unseen = UNSEEN_PAGES * crate::page_size() * cores();
-        used < self.at.saturating_sub(unseen.min((self.limit - self.at) / 4))
-    }
-}
-
 impl Level {
     pub(super) fn open(path: &Path, is_highest: bool, buffer: &mut [u8]) -> Option<Level> {
         let (dir, path) = (open_dir(path)?, path.to_owned());
@@ -82,10 +70,8 @@ impl Level {
         let inactive = files.stat.read(buffer).and_then(|text| parse_keyed(text, b"total_inactive_file"));
         // Usage above the threshold may be page cache. When that shrinks in favour of something else, usage stays
         // where it is and no event comes.
-        let announced = self
-            .threshold
-            .as_ref()
-            .is_some_and(|threshold| threshold.limit == limit && threshold.is_to_come(used));
+        let announced =
+            self.threshold.as_ref().is_some_and(|threshold| threshold.limit == limit && used < threshold.at);
         Some((cgroup_headroom(limit, used, inactive.unwrap_or(0)), announced))
     }
 
@@ -223,8 +209,6 @@ mod tests {
 
         fs::write(dir.path().join("memory.usage_in_bytes"), "750\n").unwrap();
         assert!(!level.headroom(&mut buffer).unwrap().1, "above the threshold");
-        fs::write(dir.path().join("memory.usage_in_bytes"), "749\n").unwrap();
-        assert!(!level.headroom(&mut buffer).unwrap().1, "it may have been above, and nobody saw it fall");
         fs::write(dir.path().join("memory.usage_in_bytes"), "600\n").unwrap();
         fs::write(dir.path().join("memory.limit_in_bytes"), "900\n").unwrap();
         assert!(!level.headroom(&mut buffer).unwrap().1, "another limit");

@@ -164,21 +164,17 @@ const NEAR: u64 = 2;
 #[doc(hidden)]
 #[must_use]
 pub fn next_look_at(headroom: Headroom, reserve: u64, is_covered: bool) -> Duration {
-    look_at_speed(cores().saturating_mul(BYTES_PER_CORE_SECOND), headroom, reserve, is_covered)
-}
-
-/// Cores that can allocate at the same time.
-fn cores() -> u64 {
     // Asking is slow (it reads cgroup files) and allocates.
     static CORES: AtomicU64 = AtomicU64::new(0);
-    match CORES.load(Ordering::Relaxed) {
+    let cores = match CORES.load(Ordering::Relaxed) {
         0 => {
             let cores = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
             CORES.store(cores, Ordering::Relaxed);
             cores
         }
         cores => cores,
-    }
+    };
+    look_at_speed(cores.saturating_mul(BYTES_PER_CORE_SECOND), headroom, reserve, is_covered)
 }
 
 fn look_at_speed(bytes_per_second: u64, headroom: Headroom, reserve: u64, is_covered: bool) -> Duration {
