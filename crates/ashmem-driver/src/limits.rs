@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::os::fd::BorrowedFd;
+use std::thread::Builder;
 use std::time::Duration;
 
 use ashmem::pressure::{
@@ -63,16 +64,20 @@ impl Limits {
 
     /// Has the limits of these cgroups, with the processes in them, beside the system's. What is known of the others is forgotten.
     pub(crate) fn set_cgroups(&mut self, mut members: HashMap<Directory, HashSet<u32>>, policy: &Policy) {
-        self.nodes.retain_mut(|node| match &node.directory {
-            None => true,
-            Some(directory) => match members.remove(directory) {
-                Some(members) => {
-                    node.members = members;
-                    true
-                }
-                None => false,
-            },
-        });
+        let mut left = Vec::new();
+        for mut node in std::mem::take(&mut self.nodes) {
+            match &node.directory {
+                None => self.nodes.push(node),
+                Some(directory) => match members.remove(directory) {
+                    Some(members) => {
+                        node.members = members;
+                        self.nodes.push(node);
+                    }
+                    None => left.push(node),
+                },
+            }
+        }
+        drop_aside(left);
         for (directory, members) in members {
             // One that was removed meanwhile limits nobody.
             let gauge = Gauge::cgroup(&directory, Some(stall(policy)), &mut self.buffer);
@@ -181,12 +186,12 @@ impl Node {
 
     /// Reads what is left, and has the kernel announce what it can.
     pub(crate) fn read(&mut self, buffer: &mut [u8]) {
+        self.gauge.take_over();
         self.seen = self.gauge.headroom(buffer);
         let Some((headroom, _)) = self.seen else { return };
         let wanted = (headroom.limit, self.headroom.below(headroom.limit));
         if self.armed.replace(wanted) != Some(wanted) {
-            self.gauge.arm(&|limit| self.headroom.below(limit), buffer);
-            self.seen = self.gauge.headroom(buffer);
+            self.gauge.arm_meanwhile(&|limit| self.headroom.below(limit), buffer);
         }
     }
 
@@ -253,6 +258,13 @@ impl Node {
             regions: served.iter().filter(|served| self.is_above(served)).count() as u64,
         }
     }
+}
+
+/// Drops something by a thread of its own: the kernel takes some tens of milliseconds to end an event, during which no limit would
+/// be looked at.
+pub(crate) fn drop_aside(what: impl Send + 'static) {
+    // Where there is no thread to be had, it is dropped here.
+    let _ = Builder::new().name("closing".to_owned()).spawn(move || drop(what));
 }
 
 fn stall(policy: &Policy) -> Stall {

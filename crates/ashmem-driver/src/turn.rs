@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use ashmem::pressure::{Proc, Woken};
 use ashmem::{Clock, Reclaimer, Region, SystemClock};
 
-use crate::limits::Limits;
+use crate::limits::{Limits, drop_aside};
 use crate::membership::Memberships;
 use crate::policy::Policy;
 use crate::snapshot;
@@ -126,7 +126,9 @@ impl Turn {
     /// Looks once, takes away what is called for, and says when to look again; never, if nothing is registered.
     pub(crate) fn look(&mut self, served: &[Served], policy: &Policy) -> Option<Duration> {
         if served.is_empty() {
-            self.watch = None;
+            if let Some(watch) = self.watch.take() {
+                drop_aside(watch);
+            }
             return None;
         }
         self.counts.looks += 1;

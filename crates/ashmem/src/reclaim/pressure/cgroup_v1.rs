@@ -3,6 +3,8 @@
 use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, Receiver, TryRecvError};
+use std::thread::Builder;
 
 use rustix::event::EventfdFlags;
 use rustix::fs::{Mode, OFlags};
@@ -26,6 +28,8 @@ pub(super) struct Level {
     is_highest: bool,
     files: Option<Files>,
     threshold: Option<Threshold>,
+    /// One that is being set by a thread.
+    coming: Option<Receiver<Option<Threshold>>>,
 }
 
 #[derive(Debug)]
@@ -47,7 +51,7 @@ struct Threshold {
 impl Level {
     pub(super) fn open(path: &Path, is_highest: bool, buffer: &mut [u8]) -> Option<Level> {
         let (dir, path) = (open_dir(path)?, path.to_owned());
-        let mut level = Level { dir, path, is_highest, files: None, threshold: None };
+        let mut level = Level { dir, path, is_highest, files: None, threshold: None, coming: None };
         level.refresh(buffer);
         Some(level)
     }
@@ -78,12 +82,41 @@ impl Level {
     /// Sets the threshold to where only the reserve is left. Inactive page cache counts as used there, so the event
     /// comes early rather than late.
     pub(super) fn arm(&mut self, reserve: &dyn Fn(u64) -> u64, buffer: &mut [u8]) {
-        let Some(files) = &self.files else { return };
-        let Some(limit) = files.limit(buffer) else { return };
-        let at = limit.saturating_sub(reserve(limit));
-        if !self.threshold.as_ref().is_some_and(|old| old.at == at && old.limit == limit) {
-            self.threshold = if at > 0 { files.threshold(self.dir.as_fd(), at, limit) } else { None };
+        let Some((files, at, limit)) = self.wanted(reserve, buffer) else { return };
+        let request = if at > 0 { files.request(self.dir.as_fd(), at, limit) } else { None };
+        (self.threshold, self.coming) = (request.and_then(Request::make), None);
+    }
+
+    /// [`arm`](Self::arm) by a thread of its own, as the kernel takes some tens of milliseconds for it. [`take_over`](Self::take_over) finds the
+    /// result.
+    pub(super) fn arm_meanwhile(&mut self, reserve: &dyn Fn(u64) -> u64, buffer: &mut [u8]) {
+        let Some((files, at, limit)) = self.wanted(reserve, buffer) else { return };
+        let request = if at > 0 { files.request(self.dir.as_fd(), at, limit) } else { None };
+        let (answer, coming) = mpsc::channel();
+        let make = || {
+            let request = request?;
+            // Fails when the level is gone by then.
+            let run = move || drop(answer.send(request.make()));
+            Builder::new().name("threshold".to_owned()).spawn(run).ok()
+        };
+        (self.threshold, self.coming) = (None, make().map(|_| coming));
+    }
+
+    /// Takes over what was set meanwhile.
+    pub(super) fn take_over(&mut self) {
+        let answer = self.coming.as_ref().map(Receiver::try_recv);
+        if let Some(Ok(_) | Err(TryRecvError::Disconnected)) = answer {
+            (self.threshold, self.coming) = (answer.and_then(Result::ok).flatten(), None);
         }
+    }
+
+    /// Where the threshold is to be, and of which limit, if it is not there.
+    fn wanted(&self, reserve: &dyn Fn(u64) -> u64, buffer: &mut [u8]) -> Option<(&Files, u64, u64)> {
+        let files = self.files.as_ref()?;
+        let limit = files.limit(buffer)?;
+        let at = limit.saturating_sub(reserve(limit));
+        let is_there = self.threshold.as_ref().is_some_and(|old| old.at == at && old.limit == limit);
+        (!is_there).then_some((files, at, limit))
     }
 
     /// What to poll for `POLLIN`.
@@ -138,14 +171,32 @@ impl Files {
     }
 
     /// `None` without permission to write to the cgroup's files.
-    fn threshold(&self, dir: BorrowedFd<'_>, at: u64, limit: u64) -> Option<Threshold> {
+    fn request(&self, dir: BorrowedFd<'_>, at: u64, limit: u64) -> Option<Request> {
         let flags = OFlags::WRONLY | OFlags::CLOEXEC;
         let control = rustix::fs::openat(dir, c"cgroup.event_control", flags, Mode::empty()).ok()?;
         let eventfd =
             rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).ok().map(aside)?;
-        let request = format!("{} {} {at}", eventfd.as_raw_fd(), self.usage.as_fd().as_raw_fd());
+        // A level that is closed meanwhile closes its own.
+        let usage = aside(self.usage.as_fd().try_clone_to_owned().ok()?);
+        Some(Request { control, usage, threshold: Threshold { eventfd, at, limit } })
+    }
+}
+
+/// A threshold that the kernel does not know of yet.
+#[derive(Debug)]
+struct Request {
+    control: OwnedFd,
+    usage: OwnedFd,
+    threshold: Threshold,
+}
+
+impl Request {
+    /// Tells the kernel. It waits until no processor looks at the old thresholds any more.
+    fn make(self) -> Option<Threshold> {
+        let Request { control, usage, threshold } = self;
+        let request = format!("{} {} {}", threshold.eventfd.as_raw_fd(), usage.as_raw_fd(), threshold.at);
         rustix::io::retry_on_intr(|| rustix::io::write(&control, request.as_bytes())).ok()?;
-        Some(Threshold { eventfd, at, limit })
+        Some(threshold)
     }
 }
 
@@ -217,6 +268,23 @@ mod tests {
 
         level.arm(&|_| u64::MAX, &mut buffer);
         assert!(level.events().is_none());
+    }
+
+    #[test]
+    fn a_threshold_that_is_set_meanwhile_counts_once_it_is_there() {
+        let (dir, mut level, mut buffer) = tree("1000\n", "600\n", "");
+        level.arm_meanwhile(&|limit| limit / 4, &mut buffer);
+        assert!(!level.headroom(&mut buffer).unwrap().1);
+        while level.events().is_none() {
+            std::thread::yield_now();
+            level.take_over();
+        }
+        let request = fs::read_to_string(dir.path().join("cgroup.event_control")).unwrap();
+        assert!(request.ends_with(" 750"), "{request}");
+        assert!(level.headroom(&mut buffer).unwrap().1);
+        fs::remove_file(dir.path().join("cgroup.event_control")).unwrap();
+        level.arm_meanwhile(&|_| 100, &mut buffer);
+        assert!(level.events().is_none() && level.coming.is_none());
     }
 
     #[test]

@@ -110,6 +110,21 @@ impl Gauge {
         }
     }
 
+    /// [`arm`](Self::arm) by a thread of its own, for who has other limits to look at meanwhile. It counts once it was found by
+    /// [`take_over`](Self::take_over).
+    pub fn arm_meanwhile(&mut self, reserve: &dyn Fn(u64) -> u64, buffer: &mut [u8]) {
+        if let Place::V1(level) = &mut self.place {
+            level.arm_meanwhile(reserve, buffer);
+        }
+    }
+
+    /// Takes over what [`arm_meanwhile`](Self::arm_meanwhile) has achieved so far.
+    pub fn take_over(&mut self) {
+        if let Place::V1(level) = &mut self.place {
+            level.take_over();
+        }
+    }
+
     /// Whether the kernel tells of stalls here.
     #[must_use]
     pub fn watches_stalls(&self) -> bool {
