@@ -347,7 +347,7 @@ impl Shared {
         let unpinned = scan.pages.saturating_mul(page_size());
         let mut bytes = wanted(Progress { unpinned, freed });
         while bytes > 0 {
-            let before = freed.pages;
+            let before = freed;
             let mut round = Round::new(left.len());
             while bytes > 0 && round.next < scan.oldest.len() {
                 let step = self.take(&left, &scan, &mut round, bytes);
@@ -361,13 +361,14 @@ impl Shared {
             if bytes == 0 || !scan.truncated {
                 break;
             }
-            if freed.pages == before {
-                // The oldest are held, or cannot be purged: it is the turn of the others.
+            if freed.bytes == before.bytes && (scan.is_of_present || freed.pages == before.pages) {
+                // The oldest are held, cannot be purged, or are not in memory any more: it is the turn of the others.
                 let vain: HashSet<usize> = scan.oldest.iter().map(|victim| victim.region).collect();
                 let mut place = 0..;
                 left.retain(|_| place.next().is_none_or(|place| !vain.contains(&place)));
             }
-            scan = victims::scan(&left);
+            scan = scan.again(&left);
+            bytes = wanted(Progress { unpinned, freed });
         }
         for inner in regions {
             if bytes == 0 {

@@ -251,17 +251,16 @@ impl Reclaimer {
     /// # Ok::<(), ashmem::Error>(())
     /// ```
     pub fn reclaim_among(&self, regions: &[Region], bytes: u64) -> Freed {
-        self.reclaim_while(regions, &mut |progress| bytes.saturating_sub(progress.freed.bytes))
+        let regions = mapped(regions);
+        self.shared.reclaim(&regions, victims::scan(&regions), bytes)
     }
 
     /// As [`reclaim_among`](Self::reclaim_among) in steps: `wanted` says before each how many bytes are to be freed next, none to end.
+    /// Pages that are not in memory need not go.
     #[doc(hidden)]
     pub fn reclaim_while(&self, regions: &[Region], wanted: &mut dyn FnMut(Progress) -> u64) -> Freed {
-        // Those whose control block cannot be mapped are left out.
-        let is_known = |region: &&Region| region.inner.control().is_ok_and(|control| control.is_some());
-        let regions: Vec<Arc<Inner>> =
-            regions.iter().filter(is_known).map(|region| region.inner.clone()).collect();
-        self.shared.reclaim_while(&regions, victims::scan(&regions), wanted)
+        let regions = mapped(regions);
+        self.shared.reclaim_while(&regions, victims::scan_present(&regions), wanted)
     }
 
     /// As [`reclaim`](Self::reclaim), from one region that need not be watched.
@@ -285,6 +284,12 @@ impl Reclaimer {
         let _section = fork::section();
         action(&mut lock(&self.shared.state))
     }
+}
+
+/// Those of them whose control block can be mapped.
+fn mapped(regions: &[Region]) -> Vec<Arc<Inner>> {
+    let is_mapped = |region: &&Region| region.inner.control().is_ok_and(|control| control.is_some());
+    regions.iter().filter(is_mapped).map(|region| region.inner.clone()).collect()
 }
 
 impl fmt::Debug for Reclaimer {

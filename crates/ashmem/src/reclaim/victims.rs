@@ -1,8 +1,10 @@
 //! Whose turn it is: the runs of unpinned pages of all watched regions, oldest unpin first.
 
 use std::collections::BinaryHeap;
+use std::iter::Peekable;
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
+use std::vec::IntoIter;
 
 use crate::Result;
 use crate::held::Held;
@@ -11,9 +13,13 @@ use crate::presence::{self, Presence};
 use crate::region::Inner;
 use crate::state::{PAGES_PER_WORD, Span, States};
 use crate::sync::Ordering;
+use crate::sys::fork;
 
 /// Runs kept in one scan. More are found by scanning again, so that memory stays bounded when it is short.
 const MOST: usize = 16 * 1024;
+
+/// Runs of one region from which on it is asked which of them are in memory: anybody can make any number of those that are not.
+const FEW: usize = 4;
 
 /// Consecutive pages of one region that were unpinned by one call.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,15 +41,39 @@ pub(crate) struct Scan {
     pub(crate) pages: u64,
     /// There are more runs than [`MOST`].
     pub(crate) truncated: bool,
+    /// Most runs that are not in memory were left out.
+    pub(crate) is_of_present: bool,
 }
 
 /// Looks at every region. Regions whose control block is corrupt are left out.
 pub(crate) fn scan(regions: &[Arc<Inner>]) -> Scan {
+    look(regions, false)
+}
+
+/// As [`scan`], for who wants memory: runs that are not in memory are left out, but for a few of each region.
+pub(crate) fn scan_present(regions: &[Arc<Inner>]) -> Scan {
+    look(regions, true)
+}
+
+impl Scan {
+    /// Looks again, at some of the regions.
+    pub(crate) fn again(&self, regions: &[Arc<Inner>]) -> Scan {
+        look(regions, self.is_of_present)
+    }
+}
+
+fn look(regions: &[Arc<Inner>], is_of_present: bool) -> Scan {
     let mut oldest = BinaryHeap::new();
-    let mut scan = Scan::default();
+    let mut scan = Scan { is_of_present, ..Scan::default() };
     for (region, inner) in regions.iter().enumerate().filter(|(_, inner)| !is_held(inner)) {
+        let mut runs = 0;
+        let mut present: Option<Present> = None;
         unpinned_runs(inner, |pages, stamp| {
             scan.pages += pages.end - pages.start;
+            runs += 1;
+            if is_of_present && runs > FEW && !present.get_or_insert_with(|| Present::of(inner)).has(&pages) {
+                return ControlFlow::Continue(());
+            }
             oldest.push(Victim { stamp, region, first: pages.start, end: pages.end });
             if oldest.len() > MOST {
                 oldest.pop();
@@ -54,6 +84,28 @@ pub(crate) fn scan(regions: &[Arc<Inner>]) -> Scan {
     }
     scan.oldest = oldest.into_sorted_vec();
     scan
+}
+
+/// Which of a region's data was in memory or swap a moment ago.
+struct Present {
+    /// In bytes, in order; `None` when nobody can tell. Those before the last question are gone.
+    extents: Option<Peekable<IntoIter<Range<u64>>>>,
+}
+
+impl Present {
+    fn of(inner: &Inner) -> Present {
+        let _section = fork::section();
+        let extents = presence::extents(inner, 0..inner.layout().control_start());
+        Present { extents: extents.ok().map(|extents| extents.into_iter().peekable()) }
+    }
+
+    /// Whether any of these pages was; to be asked in order.
+    fn has(&mut self, pages: &Range<u64>) -> bool {
+        let Some(extents) = &mut self.extents else { return true };
+        let (start, end) = (pages.start * page_size(), pages.end * page_size());
+        while extents.next_if(|extent| extent.end <= start).is_some() {}
+        extents.peek().is_some_and(|extent| extent.start < end)
+    }
 }
 
 /// Whether somebody holds all of a region just now.
