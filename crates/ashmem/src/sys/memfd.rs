@@ -158,10 +158,12 @@ pub(crate) fn is_writable(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
 
 /// Opens the same file again, with a description (position, locks) of its own.
 ///
-/// Needs `/proc`, and permission by the file's mode.
+/// Needs `/proc`, and permission by the file's mode. Does not wait for who has taken a lease on the file (`F_SETLEASE`): then it is
+/// EAGAIN.
 pub(crate) fn reopen(fd: BorrowedFd<'_>, writable: bool) -> Result<OwnedFd, Errno> {
     let access = if writable { OFlags::RDWR } else { OFlags::RDONLY };
-    rustix::fs::open(proc_path(fd), access | OFlags::CLOEXEC, Mode::empty())
+    // Reads and writes of a memfd never block, so this concerns the opening alone.
+    rustix::fs::open(proc_path(fd), access | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty())
 }
 
 /// The name that the memfd was made with, as the kernel shows it.
