@@ -35,6 +35,8 @@ pub(crate) enum End {
     Version(u64),
     /// It does not read what it has to.
     Deaf,
+    /// What its user has sent cannot be closed.
+    Clogged,
 }
 
 /// How to know a memfd without asking whoever serves other files.
@@ -73,6 +75,9 @@ impl Client {
 
     /// Receives a packet and does what it says; `false` when there is none.
     pub(crate) fn turn(&mut self, shared: &Arc<Shared>, memfds: Memfds) -> Result<bool, End> {
+        if shared.closing.is_clogged(self.peer.user) {
+            return Err(End::Clogged);
+        }
         let packet = match socket::receive(&*self.socket) {
             Ok(Some(packet)) => packet,
             Ok(None) | Err(Errno::CONNRESET) => return Err(End::Closed),
@@ -115,13 +120,15 @@ impl Client {
             Request::Hello { .. } => Err(End::Nonsense("a second greeting")),
             _ if !self.is_greeted => Err(End::Nonsense("no greeting")),
             Request::Register(ids) => {
-                // As many as there are numbers.
-                let files = std::mem::take(descriptors);
-                let each = ids.iter().zip(files);
-                let done =
-                    each.map(|(id, file)| self.register(shared, memfds, *id, file)).find(Result::is_err);
+                // As many as there are numbers. What is left after an error is not to be closed here.
+                descriptors.reverse();
+                let mut next = || descriptors.pop();
+                let done = ids.iter().try_for_each(|id| match next() {
+                    Some(file) => self.register(shared, memfds, *id, file),
+                    None => Ok(()),
+                });
                 ring(&shared.wake);
-                done.unwrap_or(Ok(()))
+                done
             }
             Request::Release(ids) => {
                 self.release(shared, ids);
@@ -242,6 +249,7 @@ impl Client {
                 log::debug!("process {} speaks version {version}", self.peer.process);
             }
             End::Deaf => self.note_expulsion(shared, "it does not read answers"),
+            End::Clogged => self.note_expulsion(shared, "what the user has sent cannot be closed"),
         }
         let (dropped, released) = lock(&shared.table).leave(self.id);
         add(&shared.counters.released, released);

@@ -23,6 +23,9 @@ use crate::shared::lock;
 /// Descriptors of one user that wait behind one that does not get closed, before the user's connections are refused.
 const CLOGGED: usize = 64;
 
+/// As many as may wait behind one that has only just begun, at most: the connections of many processes that end at once, say.
+const CROWDED: usize = 64 * CLOGGED;
+
 /// How long closing one takes at most, as a rule.
 const PROMPT: Duration = Duration::from_millis(100);
 
@@ -51,6 +54,8 @@ pub(crate) enum Memory {
 pub(crate) struct Closing {
     regions: Sender<Memory>,
     common: Arc<Common>,
+    /// Descriptors of one user that may wait in any case.
+    crowded: usize,
 }
 
 #[derive(Debug, Default)]
@@ -71,15 +76,15 @@ struct Queue {
 }
 
 impl Queue {
-    fn is_clogged(&self) -> bool {
+    fn is_clogged(&self, crowded: usize) -> bool {
         let is_stuck = self.since.is_some_and(|since| since.elapsed() > PROMPT);
-        self.count > if is_stuck { CLOGGED } else { 64 * CLOGGED }
+        self.count > if is_stuck { CLOGGED } else { crowded }
     }
 }
 
 impl Closing {
-    /// Starts the thread for regions, which ends when this is dropped.
-    pub(crate) fn start() -> std::io::Result<Closing> {
+    /// Starts the thread for regions, which ends when this is dropped. `descriptors` is how many there are for everything.
+    pub(crate) fn start(descriptors: u64) -> std::io::Result<Closing> {
         let (regions, dropped) = channel();
         let common = Arc::new(Common::default());
         let counted = common.clone();
@@ -90,7 +95,8 @@ impl Closing {
             }
         };
         Builder::new().name("closing".into()).stack_size(STACK).spawn(move || drop_all(dropped))?;
-        Ok(Closing { regions, common })
+        let crowded = usize::try_from(descriptors / 8).unwrap_or(CROWDED).clamp(CLOGGED, CROWDED);
+        Ok(Closing { regions, common, crowded })
     }
 
     /// Drops a region, or another memfd, at leisure.
@@ -104,6 +110,10 @@ impl Closing {
 
     /// Closes what a user has sent.
     pub(crate) fn discard(&self, user: u32, waste: Waste) {
+        if let Waste::Connection(connection) = &waste {
+            // Nothing comes after this, and the other side learns of it, however long the rest takes.
+            let _ = shutdown(connection, Shutdown::Both);
+        }
         self.common.pending.fetch_add(1, Ordering::Relaxed);
         let starts = {
             let mut users = lock(&self.common.users);
@@ -124,7 +134,7 @@ impl Closing {
 
     /// Whether so much of a user's cannot be closed that no more is to be taken.
     pub(crate) fn is_clogged(&self, user: u32) -> bool {
-        lock(&self.common.users).get(&user).is_some_and(Queue::is_clogged)
+        lock(&self.common.users).get(&user).is_some_and(|queue| queue.is_clogged(self.crowded))
     }
 
     /// Descriptors that are not closed yet.
@@ -165,8 +175,7 @@ fn close(waste: Waste) {
     match waste {
         Waste::File(file) => close_file(file),
         Waste::Connection(connection) => {
-            // Nothing comes after this. Whoever still has it then closes an empty one.
-            let _ = shutdown(&connection, Shutdown::Both);
+            // Whoever still has it then closes an empty one.
             for _ in 0..PACKETS {
                 match socket::receive(connection.as_fd()) {
                     Ok(Some(packet)) => packet.descriptors.into_iter().for_each(close_file),
@@ -196,7 +205,7 @@ mod tests {
 
     #[test]
     fn everything_is_closed_and_counted() {
-        let closing = Closing::start().expect("a thread");
+        let closing = Closing::start(4096).expect("a thread");
         let (reader, writer) = std::io::pipe().expect("a pipe");
         closing.discard(1, Waste::File(writer.into()));
         assert_eq!(rustix::io::read(&reader, &mut [0; 1]), Ok(0));
@@ -214,14 +223,17 @@ mod tests {
     fn a_queue_is_clogged_by_what_takes_long() {
         let queue = |count, since| Queue { waiting: Vec::new(), count, has_thread: true, since };
         let (now, long_ago) = (Instant::now(), Instant::now().checked_sub(10 * PROMPT));
-        assert!(!queue(10, long_ago).is_clogged() && queue(CLOGGED + 1, long_ago).is_clogged());
-        assert!(!queue(CLOGGED + 1, Some(now + PROMPT)).is_clogged(), "many processes may end at once");
-        assert!(queue(64 * CLOGGED + 1, None).is_clogged());
+        assert!(!queue(10, long_ago).is_clogged(CROWDED) && queue(CLOGGED + 1, long_ago).is_clogged(CROWDED));
+        assert!(
+            !queue(CLOGGED + 1, Some(now + PROMPT)).is_clogged(CROWDED),
+            "many processes may end at once"
+        );
+        assert!(queue(CROWDED + 1, None).is_clogged(CROWDED));
     }
 
     #[test]
     fn what_is_unread_in_a_connection_is_closed_with_it() {
-        let closing = Closing::start().expect("a thread");
+        let closing = Closing::start(4096).expect("a thread");
         let flags = rustix::net::SocketFlags::CLOEXEC;
         let (ours, theirs) = rustix::net::socketpair(
             rustix::net::AddressFamily::UNIX,

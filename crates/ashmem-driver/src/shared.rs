@@ -91,7 +91,7 @@ impl Shared {
             policy: Mutex::new(Arc::new(policy)),
             found: Mutex::default(),
             reclaimer: Reclaimer::builder().without_thread().build(),
-            closing: Closing::start().map_err(Error::system("start thread"))?,
+            closing: Closing::start(descriptors).map_err(Error::system("start thread"))?,
             counters: Counters::default(),
             wake: bell()?,
             descriptors,

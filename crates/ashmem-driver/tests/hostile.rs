@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use ashmem::driver::protocol::{Question, REGIONS_MAX, Reason, Reply, Request, VERSION, WORDS_MAX};
+use ashmem::driver::socket;
 use ashmem::{Region, page_size};
 use common::{Client, Daemon, options, place, unpinned, until};
 use rustix::fs::{
@@ -187,9 +188,74 @@ fn sockets_that_linger_hold_nobody_up() {
     let client = Client::connect(&path);
     send(&client, b"x", REGIONS_MAX);
     client.expect_end();
+    // Behind what ends the connection, in one packet: a number that is in use.
+    let client = Client::greeted(&path);
+    let twice = |id| (id, witness.region.as_fd());
+    let (lasting, _peer) = lingering(&listener);
+    let sent = [twice(1), twice(1), (2, lasting.as_fd())];
+    let (ids, files): (Vec<u64>, Vec<_>) = sent.into_iter().unzip();
+    client.send(&Request::Register(ids).encode(), &files);
+    drop(lasting);
+    client.expect_end();
     witness.check(&mut daemon);
     daemon.settle(before);
     drop(peers);
+}
+
+/// A socket in which a connection lies that lingers: whoever closes it last waits.
+fn nested(listener: &TcpListener) -> (OwnedFd, OwnedFd) {
+    let (outer, other) =
+        rustix::net::socketpair(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
+            .expect("sockets");
+    let (inner, peer) = lingering(listener);
+    socket::send(&other, b"x", &[inner.as_fd()]).expect("sent");
+    (outer, peer)
+}
+
+#[test]
+fn who_sends_what_does_not_get_closed_is_served_no_more() {
+    const DESCRIPTORS: u64 = 4096;
+    if !rustix::process::geteuid().is_root() {
+        println!("SKIPPED: needs another user");
+        return;
+    }
+    let (_dir, path) = place();
+    let mut daemon = Daemon::with_descriptors(&path, Some(DESCRIPTORS));
+    let witness = Witness::new(&daemon);
+    let hostile = Client::greeted_as(&path, 12_345);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+    let (first, _peer) = nested(&listener);
+    hostile.register(0, &first);
+    drop(first);
+    // Nothing else waits to be closed when it is its turn.
+    hostile.settle();
+    // Each packet is as it should be.
+    let mut id = 1;
+    while id < 2 * DESCRIPTORS {
+        let files: Vec<OwnedFd> = (0..REGIONS_MAX)
+            .map(|_| rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).expect("an eventfd"))
+            .collect();
+        let ids = (id..id + files.len() as u64).collect();
+        let files: Vec<_> = files.iter().map(AsFd::as_fd).collect();
+        if hostile.try_send(&Request::Register(ids).encode(), &files).is_err() {
+            break;
+        }
+        while let Ok(Some(_)) = socket::receive(&hostile.socket) {}
+        id += files.len() as u64;
+    }
+    assert!(id < DESCRIPTORS, "it is not served any more");
+    witness.check(&mut daemon);
+    // Nor is it when it comes again; but others are.
+    let is_refused = || {
+        let again = Client::connect_as(&path, 12_345);
+        again.try_send(&Request::Hello { version: VERSION }.encode(), &[]).is_err()
+            || again.packet().is_none()
+    };
+    until(is_refused, || "a connection that is refused".to_owned());
+    witness.client.register(2, unpinned("another", page_size()));
+    assert!(witness.client.settle().is_empty());
+    // Closing that descriptor would wait for who has it.
+    daemon.kill();
 }
 
 #[test]

@@ -193,9 +193,27 @@ impl Client {
         Client { socket: socket::connect(path).expect("connected") }
     }
 
+    /// As another user, for who is root.
+    pub fn connect_as(path: &Path, user: u32) -> Client {
+        let (user, root) = (rustix::process::Uid::from_raw(user), rustix::process::Uid::ROOT);
+        // Of this thread alone.
+        rustix::thread::set_thread_res_uid(root, user, root).expect("somebody else");
+        let client = Client::connect(path);
+        rustix::thread::set_thread_res_uid(root, root, root).expect("root again");
+        client
+    }
+
     /// One that has been greeted.
     pub fn greeted(path: &Path) -> Client {
-        let client = Client::connect(path);
+        Client::connect(path).greet()
+    }
+
+    pub fn greeted_as(path: &Path, user: u32) -> Client {
+        Client::connect_as(path, user).greet()
+    }
+
+    fn greet(self) -> Client {
+        let client = self;
         client.say(&Request::Hello { version: VERSION });
         let reply = client.hear();
         assert!(matches!(reply, Reply::Welcome { version: VERSION, .. }), "{reply:?}");
