@@ -68,7 +68,7 @@ impl Driver {
     /// [`Error::System`]: no free descriptor, no thread.
     pub fn start(listener: Listener, policy: Policy) -> Result<Driver> {
         let shared = Arc::new(Shared::new(policy, listener.audience(), quota::descriptors())?);
-        purges::listen(&shared);
+        purges::listen(&shared).map_err(Error::system("start thread"))?;
         let server = Server::new(shared.clone(), listener)?;
         let mut driver = Driver { stop: server.stopper(), threads: Vec::new(), shared: shared.clone() };
         driver.spawn("serving", move || server.run())?;

@@ -1,7 +1,10 @@
-//! What is said and kept of purges.
+//! What is said and kept of purges. Who reclaims leaves the saying to another thread, as a region can be registered any number of times.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::thread::Builder;
 use std::time::Instant;
 
 use ashmem::PurgeEvent;
@@ -16,6 +19,9 @@ const REMEMBERED: usize = 1024;
 
 /// Memory of what a client has not read, beyond which it hears of no more purges: so that there is room for what it must hear.
 const UNREAD: u64 = 64 << 10;
+
+/// Purges that wait to be told, at most.
+const UNTOLD: usize = 1024;
 
 /// The last purges.
 #[derive(Debug, Default)]
@@ -66,13 +72,17 @@ impl History {
     }
 }
 
-/// Remembers a purge, and tells those that listen; never waits. For the reclaimer's listener.
-pub(crate) fn note(shared: &Shared, event: &PurgeEvent) {
-    let Ok(inode) = event.region.file_id() else { return };
-    let (recipients, users) = lock(&shared.table).concerned(inode);
-    lock(&shared.history).remember(event, inode, users);
-    for recipient in recipients {
-        let purged = Reply::Purged { id: recipient.id, range: event.range.clone(), freed: event.freed };
+/// A purge that is to be told.
+struct News {
+    inode: u64,
+    range: Range<u64>,
+    freed: u64,
+}
+
+/// Tells those that listen of a purge; never waits.
+fn tell(shared: &Shared, news: &News) {
+    for recipient in lock(&shared.table).recipients(news.inode) {
+        let purged = Reply::Purged { id: recipient.id, range: news.range.clone(), freed: news.freed };
         let is_behind = peer::unread(&*recipient.socket).is_ok_and(|bytes| bytes > UNREAD);
         if is_behind || socket::send(&*recipient.socket, &purged.encode(), &[]).is_err() {
             add(&shared.counters.dropped_messages, 1);
@@ -80,14 +90,29 @@ pub(crate) fn note(shared: &Shared, event: &PurgeEvent) {
     }
 }
 
-/// Has all purges of the daemon's reclaimer noted, for as long as the daemon lives.
-pub(crate) fn listen(shared: &Arc<Shared>) {
+/// Has all purges of the daemon's reclaimer remembered and told, for as long as the daemon lives.
+pub(crate) fn listen(shared: &Arc<Shared>) -> std::io::Result<()> {
+    let (news, untold) = sync_channel::<News>(UNTOLD);
+    let weak = Arc::downgrade(shared);
+    let tell_all = move || {
+        for news in untold {
+            if let Some(shared) = weak.upgrade() {
+                tell(&shared, &news);
+            }
+        }
+    };
+    Builder::new().name("telling".into()).spawn(tell_all)?;
     let weak = Arc::downgrade(shared);
     shared.reclaimer.on_purge(move |event| {
-        if let Some(shared) = weak.upgrade() {
-            note(&shared, event);
+        let (Some(shared), Ok(inode)) = (weak.upgrade(), event.region.file_id()) else { return };
+        let (users, is_awaited) = lock(&shared.table).concerned(inode);
+        lock(&shared.history).remember(event, inode, users);
+        let next = News { inode, range: event.range.clone(), freed: event.freed };
+        if is_awaited && news.try_send(next).is_err() {
+            add(&shared.counters.dropped_messages, 1);
         }
     });
+    Ok(())
 }
 
 #[cfg(test)]

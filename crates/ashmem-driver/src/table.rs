@@ -31,6 +31,8 @@ pub(crate) struct Table {
     regions: HashMap<u64, Entry>,
     clients: HashMap<ClientId, Member>,
     users: HashMap<u32, Account>,
+    /// Clients that want to hear of purges.
+    listening: usize,
 }
 
 #[derive(Debug)]
@@ -103,6 +105,7 @@ impl Table {
     /// A connection has ended; gives what nobody has registered any more, and how many registrations ended.
     pub(crate) fn leave(&mut self, client: ClientId) -> (Vec<Region>, u64) {
         let Some(member) = self.clients.remove(&client) else { return (Vec::new(), 0) };
+        self.listening -= usize::from(member.listens);
         let mut dropped = Vec::new();
         for (&id, &inode) in &member.regions {
             dropped.extend(self.strike(client, id, inode, member.user));
@@ -210,7 +213,8 @@ impl Table {
 
     pub(crate) fn listen(&mut self, client: ClientId, listens: bool) {
         if let Some(member) = self.clients.get_mut(&client) {
-            member.listens = listens;
+            let listened = std::mem::replace(&mut member.listens, listens);
+            self.listening = self.listening + usize::from(listens) - usize::from(listened);
         }
     }
 
@@ -258,15 +262,20 @@ impl Table {
         self.regions.iter().filter(|(_, entry)| of(entry)).map(listed).collect()
     }
 
-    /// Whom to tell of a purge, and whose the region is.
-    pub(crate) fn concerned(&self, inode: u64) -> (Vec<Recipient>, Vec<u32>) {
-        let Some(entry) = self.regions.get(&inode) else { return (Vec::new(), Vec::new()) };
+    /// Whose a region is, and whether anybody wants to hear of purges at all.
+    pub(crate) fn concerned(&self, inode: u64) -> (Vec<u32>, bool) {
+        let Some(entry) = self.regions.get(&inode) else { return (Vec::new(), false) };
+        (entry.users.iter().map(|(user, _)| *user).collect(), self.listening > 0)
+    }
+
+    /// Whom to tell of a purge.
+    pub(crate) fn recipients(&self, inode: u64) -> Vec<Recipient> {
+        let Some(entry) = self.regions.get(&inode) else { return Vec::new() };
         let recipient = |(client, id): &(ClientId, u64)| {
             let member = self.clients.get(client).filter(|member| member.listens)?;
             Some(Recipient { socket: member.socket.clone(), id: *id })
         };
-        let recipients = entry.registrants.iter().filter_map(recipient).collect();
-        (recipients, entry.users.iter().map(|(user, _)| *user).collect())
+        entry.registrants.iter().filter_map(recipient).collect()
     }
 }
 

@@ -73,7 +73,7 @@ pub(crate) fn run(host: &impl Host) {
         let next = {
             // Not kept while asleep: it may hold what nobody has registered any more.
             let served = host.served();
-            let next = turn.look(&served, &host.policy());
+            let next = turn.look(&served, &host.policy(), &|| host.is_stopping());
             // Nobody looks more often, and counting regions takes a while.
             let is_last = next.is_none_or(|next| next >= NOTES);
             if is_last || noted.is_none_or(|noted| started.duration_since(noted) >= NOTES) {
@@ -123,8 +123,14 @@ impl Turn {
         Turn { proc, clock, reclaimer, watch: None, counts: Counts::default(), warned: false }
     }
 
-    /// Looks once, takes away what is called for, and says when to look again; never, if nothing is registered.
-    pub(crate) fn look(&mut self, served: &[Served], policy: &Policy) -> Option<Duration> {
+    /// Looks once, takes away what is called for, and says when to look again; never, if nothing is registered. Takes no more once it
+    /// is the end.
+    pub(crate) fn look(
+        &mut self,
+        served: &[Served],
+        policy: &Policy,
+        is_end: &dyn Fn() -> bool,
+    ) -> Option<Duration> {
         if served.is_empty() {
             if let Some(watch) = self.watch.take() {
                 drop_aside(watch);
@@ -141,7 +147,7 @@ impl Turn {
             let (threshold, window) = (policy.stall.threshold, policy.stall.window);
             log::warn!("the kernel does not tell of stalls (PSI) of {threshold:?} in {window:?}");
         }
-        let work = Work { served, clock, reclaimer: &self.reclaimer, counts: &mut self.counts };
+        let work = Work { served, clock, reclaimer: &self.reclaimer, counts: &mut self.counts, is_end };
         let next = watch.work(work);
         if watch.has_scanned && next >= REST {
             served.iter().for_each(|served| served.region.forget_pin_state());
@@ -178,6 +184,7 @@ struct Work<'a> {
     clock: &'a dyn Clock,
     reclaimer: &'a Reclaimer,
     counts: &'a mut Counts,
+    is_end: &'a dyn Fn() -> bool,
 }
 
 impl Watch {
@@ -283,6 +290,9 @@ impl Watch {
         // What is allocated meanwhile is answered, too, but not for ever: it may be another limit's turn.
         let most = shortage.saturating_mul(2);
         let freed = work.reclaimer.reclaim_while(&regions, &mut |progress| {
+            if (work.is_end)() {
+                return 0;
+            }
             let freed = progress.freed.bytes;
             let step = if is_stall_due { stall.take.max(progress.unpinned / 8) } else { 0 };
             let missing = match (shortage, freed) {

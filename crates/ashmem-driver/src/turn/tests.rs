@@ -1,6 +1,6 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use ashmem::page_size;
 use ashmem::pressure::Pace;
@@ -56,7 +56,7 @@ impl Scene {
     }
 
     fn look(&mut self) -> Duration {
-        self.turn.look(&self.served, &self.policy).expect("something is registered")
+        self.turn.look(&self.served, &self.policy, &|| false).expect("something is registered")
     }
 
     /// A look that finds a stall, told by the system or by the narrowest cgroup.
@@ -67,7 +67,13 @@ impl Scene {
         watch.update(&self.served, &self.policy, now);
         let place = if is_system { watch.limits.nodes.len() - 1 } else { 0 };
         watch.limits.nodes[place].stalled = true;
-        watch.work(Work { served: &self.served, clock: clock.as_ref(), reclaimer, counts });
+        watch.work(Work {
+            served: &self.served,
+            clock: clock.as_ref(),
+            reclaimer,
+            counts,
+            is_end: &|| false,
+        });
     }
 
     /// What the limits say, in MiB: what is limited, the limit, what is available.
@@ -106,7 +112,7 @@ fn ring(wake: &OwnedFd) {
 fn nothing_registered_is_nothing_to_do() {
     let mut scene = Scene::new();
     scene.fake.available(0);
-    assert_eq!(scene.turn.look(&[], &scene.policy), None);
+    assert_eq!(scene.turn.look(&[], &scene.policy, &|| false), None);
     assert_eq!((scene.turn.counts, scene.turn.limits(&[])), (Counts::default(), Vec::new()));
     let wake = wake();
     ring(&wake);
@@ -151,7 +157,7 @@ fn far_from_every_limit_no_pin_state_is_read() {
     let expected = Counts { looks: 1, ..Counts::default() };
     assert_eq!(scene.turn.counts, expected);
     scene.served.clear();
-    assert_eq!(scene.turn.look(&[], &scene.policy), None);
+    assert_eq!(scene.turn.look(&[], &scene.policy, &|| false), None);
     assert!(scene.turn.watch.is_none());
 }
 
@@ -171,6 +177,19 @@ fn the_system_has_all_regions_oldest_first() {
     scene.look();
     assert_eq!(resident(&regions.each_ref()), [0, 0, 0, 4], "9 MiB were missing");
     assert_eq!(scene.turn.counts.shortages, 1);
+}
+
+#[test]
+fn nothing_more_is_taken_at_the_end() {
+    let mut scene = Scene::new();
+    let regions = [scene.region(&[1], 32 * MIB), scene.region(&[1], 32 * MIB)];
+    scene.policy.headroom = Headroom::Bytes(512 * MIB);
+    scene.fake.available(MIB);
+    let is_end = Arc::new(AtomicBool::new(false));
+    let ends = is_end.clone();
+    scene.turn.reclaimer.on_purge(move |_| ends.store(true, Ordering::SeqCst));
+    scene.turn.look(&scene.served, &scene.policy, &|| is_end.load(Ordering::SeqCst));
+    assert_eq!(resident(&regions.each_ref()), [0, 32]);
 }
 
 #[test]

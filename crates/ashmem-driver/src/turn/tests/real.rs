@@ -371,7 +371,7 @@ fn figures() {
                 scene.clock.advance(100);
                 let before = spent();
                 let served = scene.served.clone();
-                scene.turn.look(&served, &scene.policy);
+                scene.turn.look(&served, &scene.policy, &|| false);
                 spent() - before
             })
             .collect();
