@@ -1,6 +1,7 @@
 //! The thread that serves the socket: it waits for events, and for nothing else.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +36,9 @@ const BELL: u64 = 1;
 const TIMER: u64 = 2;
 const FIRST_CLIENT: ClientId = 3;
 
+/// Set in the number of a user, which is not that of a client then.
+const USER: u64 = 1 << 63;
+
 /// The socket and everybody who is connected.
 pub(crate) struct Server {
     shared: Arc<Shared>,
@@ -46,6 +50,8 @@ pub(crate) struct Server {
     timer: OwnedFd,
     memfds: Memfds,
     clients: HashMap<ClientId, Client>,
+    /// By user: what tells of their clients. So users take turns, however many connections one has.
+    users: HashMap<u32, OwnedFd>,
     next: ClientId,
 }
 
@@ -71,8 +77,8 @@ impl Server {
             epoll::add(&events, source, EventData::new_u64(number), EventFlags::IN).map_err(failed)?;
         }
         let memfds = Memfds::find().map_err(failed)?;
-        let clients = HashMap::new();
-        Ok(Server { shared, listener, events, bell, timer, memfds, clients, next: FIRST_CLIENT })
+        let (clients, users) = (HashMap::new(), HashMap::new());
+        Ok(Server { shared, listener, events, bell, timer, memfds, clients, users, next: FIRST_CLIENT })
     }
 
     pub(crate) fn stopper(&self) -> Stop {
@@ -111,7 +117,20 @@ impl Server {
             LISTENER => self.accept(),
             BELL => {}
             TIMER => self.listen_again(),
-            number => self.hear(number),
+            number => self.hear_one_of((number & !USER) as u32),
+        }
+    }
+
+    /// Hears one client of a user.
+    fn hear_one_of(&mut self, user: u32) {
+        let Some(events) = self.users.get(&user) else { return };
+        let mut ready = Vec::with_capacity(1);
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        // Fails for a signal only, and then it is still ready.
+        let _ = epoll::wait(events, rustix::buffer::spare_capacity(&mut ready), Some(&now));
+        if let Some(event) = ready.first() {
+            let event: &Event = event;
+            self.hear(event.data.u64());
         }
     }
 
@@ -129,8 +148,14 @@ impl Server {
     fn part(&mut self, number: ClientId, end: End) {
         if let Some(client) = self.clients.remove(&number) {
             // Others may have the socket for a moment yet, and it would be heard as long as they do.
-            let _ = epoll::delete(&self.events, &*client.socket);
+            let user = client.peer.user;
+            if let Some(events) = self.users.get(&user) {
+                let _ = epoll::delete(events, &*client.socket);
+            }
             client.leave(&self.shared, end);
+            if lock(&self.shared.table).account(user).connections == 0 {
+                self.users.remove(&user);
+            }
         }
     }
 
@@ -178,11 +203,8 @@ impl Server {
             return self.shared.closing.discard(self.shared.user, Waste::Connection(socket));
         };
         let refused = self.refusal(peer.user);
-        let data = EventData::new_u64(self.next);
-        let refused = refused.or_else(|| {
-            let added = epoll::add(&self.events, &*socket, data, EventFlags::IN | EventFlags::RDHUP);
-            added.err().map(|_| "it cannot be waited for")
-        });
+        let refused =
+            refused.or_else(|| self.await_it(peer.user, &socket).err().map(|_| "it cannot be waited for"));
         if let Some(why) = refused {
             log::debug!("a connection of process {} of user {} is refused: {why}", peer.process, peer.user);
             return self.shared.closing.discard(peer.user, Waste::Connection(socket));
@@ -191,6 +213,21 @@ impl Server {
         lock(&self.shared.table).join(self.next, peer.user, peer.process, socket.clone());
         self.clients.insert(self.next, Client::new(self.next, peer, socket));
         self.next += 1;
+    }
+
+    /// Has the next client's socket waited for, among the others of its user.
+    fn await_it(&mut self, user: u32, socket: &OwnedFd) -> Result<(), Errno> {
+        let events = match self.users.entry(user) {
+            Entry::Occupied(events) => events.into_mut(),
+            Entry::Vacant(place) => {
+                let events = epoll::create(CreateFlags::CLOEXEC)?;
+                let number = EventData::new_u64(USER | u64::from(user));
+                epoll::add(&self.events, &events, number, EventFlags::IN)?;
+                place.insert(events)
+            }
+        };
+        let flags = EventFlags::IN | EventFlags::RDHUP;
+        epoll::add(&*events, socket, EventData::new_u64(self.next), flags)
     }
 
     fn refusal(&self, user: u32) -> Option<&'static str> {

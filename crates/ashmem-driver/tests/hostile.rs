@@ -361,6 +361,46 @@ fn floods_hold_nobody_up() {
 }
 
 #[test]
+fn users_take_turns_however_many_connections_one_has() {
+    if !rustix::process::geteuid().is_root() {
+        println!("SKIPPED: needs another user");
+        return;
+    }
+    let (_dir, path) = place();
+    let daemon = Daemon::start(&path);
+    let witness = Witness::new(&daemon);
+    let clients: Vec<Client> = (0..900).map(|_| Client::greeted_as(&path, 12_345)).collect();
+    let regions: Vec<Region> = (0..REGIONS_MAX).map(|_| unpinned("sent", page_size())).collect();
+    let files: Vec<_> = regions.iter().map(AsFd::as_fd).collect();
+    let ids: Vec<u64> = (0..REGIONS_MAX as u64).collect();
+    let packets =
+        [(Request::Register(ids.clone()).encode(), &files[..]), (Request::Release(ids).encode(), &[])];
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut turns = vec![0; clients.len()];
+            while !is_over.load(Ordering::Relaxed) {
+                for (client, turn) in clients.iter().zip(&mut turns) {
+                    let (packet, files) = &packets[*turn];
+                    if socket::send(&client.socket, packet, files).is_ok() {
+                        *turn = 1 - *turn;
+                    }
+                }
+            }
+        });
+        let mut slowest = Duration::ZERO;
+        for _ in 0..20 {
+            let started = Instant::now();
+            assert!(witness.client.settle().is_empty());
+            slowest = slowest.max(started.elapsed());
+        }
+        is_over.store(true, Ordering::Relaxed);
+        println!("answered within {slowest:?} at the latest");
+    });
+    daemon.kill();
+}
+
+#[test]
 fn who_does_not_read_loses_events_and_then_the_connection() {
     let (_dir, path) = place();
     let mut daemon = Daemon::start(&path);
