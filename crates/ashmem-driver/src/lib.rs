@@ -5,7 +5,7 @@
 //! themselves. The command `ashmem daemon` is made of this.
 //!
 //! Nothing that a process says or sends is trusted, and no process is waited for. One thread serves the socket, another one
-//! reclaims, and what could take long is done by threads of its own: answers, and closing what was sent.
+//! reclaims, and what could take long is done by threads of its own: answers, news of purges, and closing what was sent.
 //!
 //! ```
 //! use ashmem_driver::{Audience, Driver, Listener, Policy};
@@ -41,6 +41,7 @@ mod turn;
 use std::fmt;
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
 
 use ashmem::{Freed, Region};
 
@@ -53,6 +54,9 @@ pub use self::snapshot::Snapshot;
 use self::server::{Server, Stop};
 use self::shared::Shared;
 use self::turn::Host;
+
+/// How long its threads have to end.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A daemon that is running. Dropping it stops it.
 pub struct Driver {
@@ -124,7 +128,16 @@ impl Drop for Driver {
     fn drop(&mut self) {
         self.shared.stop();
         self.stop.stop();
+        let give_up = Instant::now() + PATIENCE;
         for thread in self.threads.drain(..) {
+            // Whoever can write to a region can make the kernel wait in it for as long as they like (`i_rwsem`).
+            while !thread.is_finished() && Instant::now() < give_up {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            if !thread.is_finished() {
+                log::warn!("a thread does not end: it is left behind");
+                continue;
+            }
             // It has panicked, and said so.
             let _ = thread.join();
         }

@@ -96,8 +96,9 @@ fn purges_are_told_to_those_who_listen() {
     let all = 4 * page_size();
     assert_eq!(daemon.reclaim(u64::MAX), all);
     let told = |id| Reply::Purged { id, range: 0..all, freed: all };
-    assert_eq!(a.settle(), [told(7), told(8)]);
-    assert!(b.settle().is_empty());
+    // Soon, and not before anything else.
+    assert_eq!([a.hear(), a.hear()], [told(7), told(8)]);
+    assert!(a.settle().is_empty() && b.settle().is_empty());
     a.say(&Request::Listen(false));
     assert!(a.settle().is_empty());
     let _ = region.pin(..).expect("pinned");
