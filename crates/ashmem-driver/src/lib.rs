@@ -112,7 +112,10 @@ impl Driver {
     #[doc(hidden)]
     pub fn reclaim(&self, bytes: u64) -> Freed {
         let regions: Vec<Region> = self.shared.served().into_iter().map(|served| served.region).collect();
-        let freed = self.shared.reclaimer.reclaim_among(&regions, bytes);
+        let freed = self
+            .shared
+            .reclaimer
+            .reclaim_while(&regions, &mut |progress| bytes.saturating_sub(progress.freed.bytes));
         regions.iter().for_each(Region::forget_pin_state);
         freed
     }
