@@ -107,6 +107,14 @@ impl Daemon {
         line.trim_matches(|c: char| !c.is_ascii_digit()).parse().expect("a number")
     }
 
+    /// Has it do nothing meanwhile.
+    pub fn while_stopped(&self, act: impl FnOnce()) {
+        let process = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(process, rustix::process::Signal::STOP).expect("stopped");
+        act();
+        rustix::process::kill_process(process, rustix::process::Signal::CONT).expect("goes on");
+    }
+
     /// Ends it as it should end.
     pub fn stop(mut self) {
         assert_eq!(self.tell("stop"), "stopped");
