@@ -94,9 +94,9 @@ fn a_daemon_that_is_killed_gets_all_regions_back() {
 fn the_end_of_a_process_is_the_end_of_its_regions() {
     let (_dir, path) = place();
     let daemon = Daemon::start(&path);
-    let user = User::start(&path, 100);
     let client = Client::greeted(&path);
     let before = daemon.descriptors();
+    let user = User::start(&path, 100);
     until(|| registered(&client) == 100, || format!("{} regions", registered(&client)));
     drop(user);
     until(|| registered(&client) == 0, || format!("{} regions", registered(&client)));
