@@ -33,11 +33,15 @@ pub(crate) struct Table {
     users: HashMap<u32, Account>,
     /// Clients that want to hear of purges.
     listening: usize,
+    /// Regions that were ever taken.
+    taken: u64,
 }
 
 #[derive(Debug)]
 struct Entry {
     region: Region,
+    /// So many were taken before.
+    place: u64,
     /// Who has registered it under which number.
     registrants: BTreeSet<(ClientId, u64)>,
     /// How often each user has; few have one together.
@@ -158,7 +162,9 @@ impl Table {
         if !fits(self.account(member.user), region.size(), quota) {
             return Err((region, Reason::Quota));
         }
-        let (user, entry) = (member.user, Entry { region, registrants: BTreeSet::new(), users: Vec::new() });
+        let user = member.user;
+        let entry = Entry { region, place: self.taken, registrants: BTreeSet::new(), users: Vec::new() };
+        self.taken += 1;
         self.regions.insert(inode, entry);
         self.enter(client, id, inode, user);
         Ok(())
@@ -241,7 +247,10 @@ impl Table {
             processes.dedup();
             Served { region: entry.region.clone(), processes }
         };
-        self.regions.values().map(served).collect()
+        let mut entries: Vec<&Entry> = self.regions.values().collect();
+        // Those that were unpinned within one tick of the kernel's clock go in the order in which they came.
+        entries.sort_unstable_by_key(|entry| entry.place);
+        entries.into_iter().map(served).collect()
     }
 
     /// Those that registered a region, in the order of their connections.
