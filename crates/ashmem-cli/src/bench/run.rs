@@ -155,9 +155,8 @@ impl Stage {
             Some(other) => return Err(unexpected(&other)),
             None => None,
         };
-        if sampler.is_some() {
-            self.stop.sleep(AFTERWARDS)?;
-        }
+        // Whoever purges may be at it still, and what is pinned meanwhile could not go in its turn.
+        self.stop.sleep(AFTERWARDS)?;
         let timeline = sampler.map(Sampler::finish);
         // Pinned while the neighbour still has its memory; what is gone is looked at once there is room for its zeros.
         each(&mut caches, &Order::Pin)?;
