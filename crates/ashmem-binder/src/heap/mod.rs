@@ -123,7 +123,9 @@ impl Heap {
                 Some(region) => Ok(region),
                 None => {
                     let found = received.region()?;
-                    Ok(region.get_or_init(|| found))
+                    // A child of fork must not find it being set. One that is not needed is dropped afterwards.
+                    let _section = ashmem::fork_section();
+                    Ok(region.get_or_init(|| found.clone()))
                 }
             },
         }

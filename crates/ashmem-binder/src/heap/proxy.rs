@@ -70,7 +70,9 @@ impl BpMemoryHeap {
         }
         // Not under a lock: the server may call back into this process before it answers. Of two threads the first wins.
         let heap = self.inner.ask()?;
-        Ok(self.inner.heap.get_or_init(|| heap))
+        // A child of fork must not find it being set. One that is not needed is dropped afterwards.
+        let _section = ashmem::fork_section();
+        Ok(self.inner.heap.get_or_init(|| Arc::clone(&heap)))
     }
 
     /// The binder that the heap is served by, for death notification and for parcels to the process that it came from.

@@ -36,6 +36,7 @@ struct Inner {
     received: OnceLock<Received>,
 }
 
+#[derive(Clone)]
 struct Received {
     window: Arc<Window>,
     /// So that the next window of this heap finds it mapped. None for a window of this process's own.
@@ -68,7 +69,9 @@ impl BpMemory {
         }
         // Not under a lock, as with heaps.
         let received = self.inner.ask()?;
-        Ok(&self.inner.received.get_or_init(|| received).window)
+        // A child of fork must not find it being set. One that is not needed is dropped afterwards.
+        let _section = ashmem::fork_section();
+        Ok(&self.inner.received.get_or_init(|| received.clone()).window)
     }
 
     /// The heap that the window is in, for its binder: as [`BpMemory::window`]. None for a window of this process's own.
