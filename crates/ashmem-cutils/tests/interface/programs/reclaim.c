@@ -36,7 +36,6 @@ static void note(const struct ashmem_purge_event *event, void *data)
     struct told *told = data;
     told->calls++;
     told->last = *event;
-    told->pages += event->len / page();
     told->thread = pthread_self();
     uint64_t id = 0;
     told->fd_is_region = ashmem_valid(event->fd) == 1 && ashmem_get_file_id(event->fd, &id) == 0 && id == event->file_id;
@@ -44,6 +43,8 @@ static void note(const struct ashmem_purge_event *event, void *data)
         ashmem_remove_listener(*told->to_remove);
         told->to_remove = NULL;
     }
+    /* Last, for who waits for it. */
+    __atomic_add_fetch(&told->pages, event->len / page(), __ATOMIC_RELEASE);
 }
 
 static void callbacks(void)
@@ -209,6 +210,11 @@ static void budget(void)
     CHECK(resident(old) == 0 && resident(young) == KEPT / 2 * page() && resident(pinned) == PAGES * page());
     CHECK(ashmem_pin_region(old, 0, 0) == ASHMEM_WAS_PURGED);
     CHECK(ashmem_pin_region(young, 0, 0) == ASHMEM_NOT_PURGED);
+    /* Who purges tells of it afterwards. */
+    for (int tries = 0; __atomic_load_n(&told.pages, __ATOMIC_ACQUIRE) < PAGES; tries++) {
+        CHECK(tries < 30000);
+        usleep(1000);
+    }
     /* No call is under way after this. */
     ashmem_remove_listener(listener);
     CHECK(told.calls >= 1 && told.pages == PAGES && !pthread_equal(told.thread, pthread_self()));
