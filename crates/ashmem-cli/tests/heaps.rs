@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use ashmem::{Protection, Region, page_size};
 use ashmem_binder::{BpMemoryHeap, HeapFlags, MemoryBase, MemoryHeapBase, ServiceManager};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
@@ -525,6 +525,8 @@ fn a_service_that_does_not_answer_is_listed_as_silent() {
     let _lively = place.share("lively", &file, &[]).served();
     let stopped = place.share("stopped", &file, &[]).served();
     kill_process(Pid::from_child(&stopped.child), Signal::STOP).unwrap();
+    // Its threads stop one after the other.
+    waitpid(Some(Pid::from_child(&stopped.child)), WaitOptions::UNTRACED).unwrap();
     let output = place.ashmem(&["services", "--json"]).output().unwrap();
     let lines: Value = serde_json::from_str(text(success(&output))).unwrap();
     assert_eq!((&lines[0]["kind"], &lines[1]["kind"]), (&"heap".into(), &"silent".into()));

@@ -17,7 +17,7 @@ use ashmem_binder::rsbinder::{
 };
 use ashmem_binder::{Error, ServiceManager};
 use rustix::fs::FlockOperation;
-use rustix::process::{Pid, Signal};
+use rustix::process::{Pid, Signal, WaitOptions};
 
 const ROLE: &str = "ASHMEM_TEST_ROLE";
 const ADDRESS: &str = "ASHMEM_TEST_ADDRESS";
@@ -178,6 +178,10 @@ impl Worker {
     pub fn signal(&self, signal: Signal) {
         let id = Pid::from_child(&self.child);
         rustix::process::kill_process(id, signal).expect("a child");
+        if signal == Signal::STOP {
+            // Its threads stop one after the other.
+            rustix::process::waitpid(Some(id), WaitOptions::UNTRACED).expect("a child");
+        }
     }
 
     /// SIGKILL, and waits until it is dead.

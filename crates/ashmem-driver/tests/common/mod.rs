@@ -111,6 +111,8 @@ impl Daemon {
     pub fn while_stopped(&self, act: impl FnOnce()) {
         let process = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(process, rustix::process::Signal::STOP).expect("stopped");
+        // Its threads stop one after the other.
+        rustix::process::waitpid(Some(process), rustix::process::WaitOptions::UNTRACED).expect("a child");
         act();
         rustix::process::kill_process(process, rustix::process::Signal::CONT).expect("goes on");
     }
