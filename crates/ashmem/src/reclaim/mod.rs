@@ -27,6 +27,7 @@ mod policy;
 pub mod pressure;
 mod registration;
 mod served;
+mod take;
 mod thread;
 mod victims;
 
@@ -46,10 +47,10 @@ pub use metrics::Metrics;
 pub use policy::Policy;
 
 #[doc(hidden)]
-pub use self::engine::Progress;
 pub(crate) use self::engine::watch;
 use self::engine::{BACK_OFF, Shared, State, Turn, lock};
 pub(crate) use self::registration::Registration;
+pub use self::take::Progress;
 pub(crate) use self::victims::{any_unpinned, resident as reclaimable};
 use crate::region::Inner;
 use crate::sys::fork;
