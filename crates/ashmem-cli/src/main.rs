@@ -10,6 +10,7 @@ mod manual;
 mod memory;
 mod metrics;
 mod progress;
+mod run;
 mod served;
 mod services;
 mod share;
@@ -50,6 +51,7 @@ enum Command {
     Doctor(doctor::Arguments),
     Demo(demo::Arguments),
     Daemon(daemon::Arguments),
+    Run(run::Arguments),
     Bench(bench::Arguments),
     #[command(hide = true)]
     Completions(manual::Completions),
@@ -58,13 +60,19 @@ enum Command {
     /// The other process of `ashmem demo`.
     #[command(hide = true, name = demo::VIEWER_COMMAND)]
     Viewer,
+    #[command(hide = true, name = run::SERVER_COMMAND)]
+    DeviceServer(run::ServerArguments),
     /// A process of `ashmem bench`.
     #[command(hide = true, name = bench::MEMBER_COMMAND)]
     BenchMember(bench::MemberArguments),
 }
 
 fn main() -> ExitCode {
-    match run(&Arguments::parse().command) {
+    let command = Arguments::parse().command;
+    if let Command::Run(arguments) = &command {
+        return run::run(arguments);
+    }
+    match run(&command) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(EXIT_CHECK_FAILED),
         Err(error) => {
@@ -93,6 +101,9 @@ fn run(command: &Command) -> Result<bool, Box<dyn Error>> {
         Command::Demo(arguments) => return Ok(demo::run(arguments)?),
         Command::Bench(arguments) => return Ok(bench::run(arguments)?),
         Command::Viewer => demo::run_viewer()?,
+        Command::DeviceServer(arguments) => run::run_server(arguments)?,
+        // Its exit status is that of the program.
+        Command::Run(_) => {}
         Command::BenchMember(arguments) => bench::run_member(arguments)?,
     }
     Ok(true)

@@ -1,7 +1,7 @@
 //! Which parts of a region's file were ever written: of its control block, and of its data.
 
 use std::ops::Range;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::io::Errno;
 
@@ -24,10 +24,15 @@ impl Presence {
     /// Looks; without `/proc`, and for a block of one page, everything counts as written.
     pub(crate) fn of(region: &Inner, control: &Control) -> Presence {
         if control.layout().control_len() <= page_size() {
-            return Presence { extents: None, slots: control.table().slots.len() };
+            return Presence::assumed(control);
         }
         let _section = fork::section();
         Presence::within_section(region, control)
+    }
+
+    /// Everything counts as written, for who looks at so little that it is cheaper to read than to ask about.
+    pub(crate) fn assumed(control: &Control) -> Presence {
+        Presence { extents: None, slots: control.table().slots.len() }
     }
 
     /// As `of`, for who has a section open.
@@ -76,17 +81,21 @@ impl Presence {
 
 fn block_extents(region: &Inner, length: u64) -> Option<Vec<Range<u64>>> {
     let start = region.layout().control_start();
-    let mut found = extents(region, start..start + length).ok()?;
+    let mut found = extents_of(region.state_fd(), start..start + length).ok()?;
     for extent in &mut found {
         *extent = extent.start - start..extent.end - start;
     }
     Some(found)
 }
 
-/// The stretches of a region's file, in bytes, that are in memory or swap; for who has a section open, or locks nothing.
+/// The stretches of a region's data, in bytes, that are in memory or swap; for who has a section open, or locks nothing.
 pub(crate) fn extents(region: &Inner, bytes: Range<u64>) -> Result<Vec<Range<u64>>, Errno> {
+    extents_of(region.fd(), bytes)
+}
+
+fn extents_of(fd: BorrowedFd<'_>, bytes: Range<u64>) -> Result<Vec<Range<u64>>, Errno> {
     // Seeking moves the position, which a shared description would show to others.
-    let own = memfd::reopen(region.fd(), false)?;
+    let own = memfd::reopen(fd, false)?;
     let mut found = Vec::new();
     memfd::each_extent(own.as_fd(), bytes.start, bytes.end, |extent| found.push(extent))?;
     Ok(found)

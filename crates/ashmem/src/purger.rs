@@ -4,9 +4,12 @@
 //! The lock is an open file description lock on the first byte of the control block, so the kernel drops it when its holder
 //! dies. It is held for a few MiB at a time, through a description opened for just that. Nobody can fork meanwhile
 //! ([`crate::sys::fork`]), so no child keeps the description, and with it the lock, alive.
+//!
+//! Where the pin state is in a file of its own, that file has the lock, and the holes are punched in the other one.
 
+use std::cell::OnceCell;
 use std::ops::Range;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -46,8 +49,11 @@ impl From<Corrupt> for Error {
 
 /// The purge lock of one region, held.
 struct PurgeLock<'a> {
+    region: &'a Inner,
     handle: Handle<'a>,
     byte: u64,
+    /// A description of the data to punch holes through, where that is another file; opened by the first hole.
+    contents: OnceCell<OwnedFd>,
     /// Taken with a lock of the process, which does not exclude the process's own threads.
     _alone: Option<MutexGuard<'static, ()>>,
     /// Last, so that it is open for as long as anything is locked.
@@ -58,8 +64,9 @@ impl<'a> PurgeLock<'a> {
     /// Takes the lock if nobody holds it. Without `/proc` or a free descriptor there is no description to lock through.
     fn try_take(region: &'a Inner) -> Result<Option<PurgeLock<'a>>> {
         let section = fork::section();
-        check_file(region, region.fd())?;
-        let handle = memfd::reopen(region.fd(), true).map_err(Error::system("reopen region for purging"))?;
+        check_file(region, region.state_fd())?;
+        let handle =
+            memfd::reopen(region.state_fd(), true).map_err(Error::system("reopen region for purging"))?;
         check_file(region, handle.as_fd())?;
         PurgeLock::with(Handle::Own(handle), None, section, region)
     }
@@ -74,7 +81,7 @@ impl<'a> PurgeLock<'a> {
         }
         let section = fork::section();
         match ALONE.try_lock() {
-            Ok(alone) => PurgeLock::with(Handle::Shared(region.fd()), Some(alone), section, region),
+            Ok(alone) => PurgeLock::with(Handle::Shared(region.state_fd()), Some(alone), section, region),
             Err(_) => Ok(None),
         }
     }
@@ -83,11 +90,12 @@ impl<'a> PurgeLock<'a> {
         handle: Handle<'a>,
         alone: Option<MutexGuard<'static, ()>>,
         section: Section,
-        region: &Inner,
+        region: &'a Inner,
     ) -> Result<Option<PurgeLock<'a>>> {
         let byte = region.layout().control_start();
         let taken = handle.try_set(Kind::Write, byte, byte + 1).map_err(Error::system("take purge lock"))?;
-        Ok(taken.then_some(PurgeLock { handle, byte, _alone: alone, _section: section }))
+        let contents = OnceCell::new();
+        Ok(taken.then_some(PurgeLock { region, handle, byte, contents, _alone: alone, _section: section }))
     }
 
     /// Tries `attempt` for a while.
@@ -110,7 +118,25 @@ impl<'a> PurgeLock<'a> {
 
     fn punch(&self, pages: Range<u64>) -> Result<(), Errno> {
         let page = page_size();
-        memfd::punch(self.handle.fd(), pages.start * page, (pages.end - pages.start) * page)
+        memfd::punch(self.contents()?, pages.start * page, (pages.end - pages.start) * page)
+    }
+
+    /// What holes are punched through.
+    fn contents(&self) -> Result<BorrowedFd<'_>, Errno> {
+        let Some(apart) = self.region.apart() else { return Ok(self.handle.fd()) };
+        if let Some(contents) = self.contents.get() {
+            return Ok(contents.as_fd());
+        }
+        let own = memfd::reopen(self.region.fd(), true);
+        // Without `/proc` or a free descriptor the region's own has to do.
+        let contents = own.as_ref().map_or(self.region.fd(), AsFd::as_fd);
+        if !apart.is_of(contents)? {
+            return Err(Errno::BADF);
+        }
+        match own {
+            Ok(own) => Ok(self.contents.get_or_init(|| own).as_fd()),
+            Err(_) => Ok(self.region.fd()),
+        }
     }
 }
 
@@ -198,9 +224,13 @@ pub(crate) fn purge(
 
 /// Gives back the memory that is in purged pages, and returns how many bytes that were: whoever built them failed to the point of dying.
 /// Spares what somebody holds: it may have been there when a builder failed. Does nothing while somebody builds something in the region,
-/// and where others than builders may write to purged pages.
+/// where its pin state is in a file of its own, and where others than builders may write to purged pages.
 pub(crate) fn sweep(region: &Inner, control: &Control) -> u64 {
-    if !control.is_writable() || !control.is_built() || !control.area().load().may_have_purged() {
+    if region.apart().is_some()
+        || !control.is_writable()
+        || !control.is_built()
+        || !control.area().load().may_have_purged()
+    {
         return 0;
     }
     let _section = fork::section();

@@ -92,6 +92,37 @@ fn a_region_is_registered_at_its_first_unpin_and_never_again() {
 }
 
 #[test]
+fn a_region_of_two_files_is_not_registered_and_is_looked_after_here() {
+    let Served { peer, reclaimer, pressure, region, .. } = served();
+    let contents = Region::options().never_purgeable().create("apart", size()).expect("a region");
+    let contents = contents.into_fd().expect("a descriptor");
+    let apart = Region::options().reclaimer(&reclaimer).with_state_apart(contents).expect("a region");
+    apart.map().expect("mapped").fill(0, size(), 1).expect("inside");
+    apart.unpin(..).expect("unpinned");
+    assert!(peer.is_silent() && reclaimer.served() == 1);
+    // The daemon may know the file, and has not heard of the other.
+    pressure.set(short());
+    eventually("it is purged here", || is_gone(&apart));
+    assert!(!is_gone(&region), "that is the daemon's");
+    assert_eq!(apart.pin(..).expect("pinned"), Contents::Purged);
+    drop(apart);
+
+    // Also where all that there is is made known to a daemon that has just come.
+    let (dir, path) = place();
+    let (reclaimer, _pressure) = client(&path);
+    let contents = Region::options().never_purgeable().create("apart", size()).expect("a region");
+    let contents = contents.into_fd().expect("a descriptor");
+    let apart = Region::options().reclaimer(&reclaimer).with_state_apart(contents).expect("a region");
+    apart.unpin(..).expect("unpinned");
+    let region = unpinned(&reclaimer);
+    let daemon = Daemon::listen(&path);
+    let peer = daemon.welcome();
+    assert!(is_same(&region, &peer.registered(1).remove(0).1));
+    eventually("it is served", || reclaimer.served() == 1);
+    drop((apart, dir));
+}
+
+#[test]
 fn nobody_wakes_up_while_all_is_served() {
     let Served { peer, reclaimer, region, .. } = served();
     // The thread may still be on its way to bed.

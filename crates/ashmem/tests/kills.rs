@@ -2,17 +2,19 @@
 //! Nobody is wedged, no write after a pin is lost, and no purge is hidden.
 //!
 //! The other processes are this test binary again, running the ignored test `worker`. It gets the region as its
-//! standard input.
+//! standard input, and the file of its pin state, if that is apart, by a path.
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+use std::fs::File;
 use std::io::Write;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use ashmem::{Contents, Mapping, Reclaimer, Region, page_size};
 
 const ROLE: &str = "ASHMEM_TEST_ROLE";
+const STATE: &str = "ASHMEM_TEST_STATE";
 
 /// What a worker exits with when it has seen what must not be.
 const VIOLATION: i32 = 3;
@@ -22,7 +24,11 @@ struct Worker(Child);
 impl Worker {
     fn start(region: &Region, role: &str) -> Worker {
         let fd = region.as_fd().try_clone_to_owned().expect("a descriptor");
-        let child = Command::new(std::env::current_exe().expect("this program"))
+        let mut command = Command::new(std::env::current_exe().expect("this program"));
+        if let Some(state) = region.state_fd() {
+            command.env(STATE, format!("/proc/{}/fd/{}", std::process::id(), state.as_raw_fd()));
+        }
+        let child = command
             .args(["--exact", "worker", "--ignored", "--nocapture", "--test-threads=1"])
             .env(ROLE, role)
             .stdin(Stdio::from(fd))
@@ -91,7 +97,15 @@ fn worker() {
     let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
     let fd = std::io::stdin().as_fd().try_clone_to_owned().expect("standard input");
     let reclaimer = Reclaimer::builder().without_thread().build();
-    let region = Region::from_fd_with(fd, Region::options().reclaimer(&reclaimer)).expect("a region");
+    let options = Region::options().reclaimer(&reclaimer);
+    let region = match std::env::var_os(STATE) {
+        Some(path) => {
+            let state = File::options().read(true).write(true).open(path).expect("the test has it open");
+            Region::from_parts_with(fd, state.into(), options)
+        }
+        None => Region::from_fd_with(fd, options),
+    };
+    let region = region.expect("a region");
     match role.split_once(' ') {
         None if role == "purge" => loop {
             if let Err(error) = region.purge() {
@@ -160,11 +174,28 @@ fn region(pages: u64) -> Region {
     Region::options().reclaimer(&reclaimer).create("kills", pages * page_size()).expect("a region")
 }
 
-/// Whole-region pins of one process against purgers that are killed while they purge.
+/// One whose pin state is in a file of its own.
+fn region_apart(pages: u64) -> Region {
+    let reclaimer = Reclaimer::builder().without_thread().build();
+    let contents = Region::options().never_purgeable().create("kills", pages * page_size());
+    let contents = contents.and_then(Region::into_fd).expect("a descriptor");
+    Region::options().reclaimer(&reclaimer).with_state_apart(contents).expect("a region")
+}
+
 #[test]
 fn purgers_are_killed() {
+    purgers_of_are_killed(region);
+}
+
+#[test]
+fn purgers_of_a_region_of_two_files_are_killed() {
+    purgers_of_are_killed(region_apart);
+}
+
+/// Whole-region pins of one process against purgers that are killed while they purge.
+fn purgers_of_are_killed(make: fn(u64) -> Region) {
     let pages = 700;
-    let region = region(pages);
+    let region = make(pages);
     let mapping = region.map().expect("mapped");
     let mut random = Random::new();
     region.unpin(..).expect("unpinned");
@@ -204,11 +235,20 @@ fn purgers_are_killed() {
     purgers.into_iter().for_each(Worker::kill);
 }
 
-/// Processes that each own some pages of the same words, all purging, and killed at any moment.
 #[test]
 fn pinners_and_purgers_are_killed() {
+    pinners_and_purgers_of_are_killed(region);
+}
+
+#[test]
+fn pinners_and_purgers_of_a_region_of_two_files_are_killed() {
+    pinners_and_purgers_of_are_killed(region_apart);
+}
+
+/// Processes that each own some pages of the same words, all purging, and killed at any moment.
+fn pinners_and_purgers_of_are_killed(make: fn(u64) -> Region) {
     const WORKERS: u64 = 3;
-    let region = region(100);
+    let region = make(100);
     region.unpin(..).expect("unpinned");
     let _ = region.pin(..).expect("pinned");
     let start = |worker: u64| Worker::start(&region, &format!("own {worker}/{WORKERS}"));

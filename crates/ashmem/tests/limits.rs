@@ -9,11 +9,13 @@
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use ashmem::pressure::ManualPressure;
 use ashmem::{Contents, Error, MemoryFile, Policy, Reclaimer, Region, Result, page_size};
+use rustix::mm::{MapFlags, ProtFlags, mmap};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 const ROLE: &str = "ASHMEM_TEST_ROLE";
@@ -74,6 +76,13 @@ fn more_than_there_is_is_not_populated() {
     assert_eq!(error.raw_os_error(), libc::ENOMEM, "{error}");
 }
 
+/// Of a region whose pin state is apart: the file is as long as the contents, so what is mapped behind them is not there.
+#[test]
+fn nothing_is_behind_the_contents() {
+    let (status, output) = run("past the end", &[]);
+    assert_eq!(status.signal(), Some(libc::SIGBUS), "{status}\n{output}");
+}
+
 #[test]
 fn without_proc() {
     let script = format!("mount -t tmpfs none /proc || exit {CANNOT}; exec \"$@\"");
@@ -111,6 +120,7 @@ fn without_room_for_files() {
 fn with_a_descriptor_that_went_away() {
     succeeds("with a closed descriptor");
     succeeds("with a replaced descriptor");
+    succeeds("with replaced contents");
 }
 
 #[test]
@@ -125,6 +135,8 @@ fn worker() {
         "without room for files" => no_room(),
         "with a closed descriptor" => lost_descriptor(None),
         "with a replaced descriptor" => lost_descriptor(Some(File::open("/dev/null").expect("a device"))),
+        "with replaced contents" => replaced_contents(),
+        "past the end" => past_the_end(),
         role => panic!("unknown role {role}"),
     }
 }
@@ -318,6 +330,48 @@ fn no_room() {
     setrlimit(Resource::Fsize, old).expect("raised");
     region.unpin(..).expect("unpinned");
     assert_intact(&region);
+}
+
+/// A filled region of 4 pages, whose pin state is in a file of its own.
+fn filled_apart() -> Region {
+    let contents = Region::options().never_purgeable().create("contents", 4 * page_size()).expect("a region");
+    let region = Region::with_state_apart(contents.into_fd().expect("a descriptor")).expect("a region");
+    region.map().expect("mapped").fill(0, 4 * page_size(), 7).expect("inside");
+    region
+}
+
+/// The program has opened another region under the number of the contents, and of the pin state.
+fn replaced_contents() {
+    for is_state in [false, true] {
+        let (region, other) = (filled_apart(), filled("other"));
+        let mapping = other.map().expect("mapped");
+        region.unpin(..).expect("unpinned");
+        let fd = if is_state { region.state_fd().expect("apart") } else { region.as_fd() };
+        // SAFETY: the number stays open, as another file.
+        let answer = unsafe { libc::dup2(other.as_fd().as_raw_fd(), fd.as_raw_fd()) };
+        assert_eq!(answer, fd.as_raw_fd());
+        assert!(matches!(region.purge(), Err(Error::System { .. })));
+        assert_eq!(region.stats().map(|stats| stats.purged_pages).unwrap_or(0), 0);
+        assert_eq!(mapping.read_vec(0, 4 * page_size()).expect("inside"), vec![7; 4 * page_size() as usize]);
+        assert_eq!(region.pin(..).expect("needs no descriptor"), Contents::Intact);
+        // The thread of the reclaimer may have it.
+        std::mem::forget(region);
+    }
+}
+
+/// Maps a page more than there is, and reads it.
+fn past_the_end() {
+    let region = filled_apart();
+    region.unpin(..).expect("unpinned");
+    region.purge().expect("purged");
+    let (page, prot) = (page_size() as usize, ProtFlags::READ | ProtFlags::WRITE);
+    // SAFETY: a new mapping, in a place that the kernel chooses.
+    let map = unsafe { mmap(std::ptr::null_mut(), 5 * page, prot, MapFlags::SHARED, &region, 0) };
+    let map: *const u8 = map.expect("mapped").cast();
+    // SAFETY: mapped, and in the file.
+    assert_eq!(unsafe { map.wrapping_add(4 * page - 1).read_volatile() }, 0);
+    // SAFETY: mapped, and not in the file: this kills the process.
+    let _ = unsafe { map.wrapping_add(4 * page).read_volatile() };
 }
 
 /// The program closed a region's descriptor behind its back, and perhaps opened something else in its place.

@@ -145,7 +145,7 @@ impl Cache {
     /// Removes all entries in `pages` pages that lie together: of all such places the one whose youngest entry is the oldest. False when
     /// every such place has an entry that is in use.
     fn evict_window(&self, index: &Index<'_>, control: &Control, pages: u64) -> Result<bool> {
-        let held = Held::of(self.region.as_fd(), control);
+        let held = Held::of(self.region.inner.state_fd(), control);
         let is_held = |found: &Found| {
             let mut words = control.table().select(found.pages.clone());
             !held.is_none() && words.any(|(word, select)| !held.word(word).and(select).is_empty())

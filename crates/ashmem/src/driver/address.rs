@@ -18,9 +18,13 @@ pub const SYSTEM: &str = "/run/ashmem/driver";
 /// The sockets to try, in this order: `$ASHMEM_DRIVER` alone if that is set; else the user's, then the system's.
 #[must_use]
 pub fn candidates() -> Vec<PathBuf> {
-    match std::env::var_os(VARIABLE) {
+    candidates_of(VARIABLE, own, SYSTEM)
+}
+
+pub(super) fn candidates_of(variable: &str, own: fn() -> PathBuf, system: &str) -> Vec<PathBuf> {
+    match std::env::var_os(variable) {
         Some(value) => chosen(&value),
-        None => vec![own(), PathBuf::from(SYSTEM)],
+        None => vec![own(), PathBuf::from(system)],
     }
 }
 
@@ -32,8 +36,13 @@ fn chosen(value: &OsStr) -> Vec<PathBuf> {
 /// `/tmp/ashmem-UID/driver` where there is no such directory either.
 #[must_use]
 pub fn own() -> PathBuf {
+    own_named("driver")
+}
+
+/// A socket of that name where the user's sockets are.
+pub(super) fn own_named(name: &str) -> PathBuf {
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| dir.as_bytes().starts_with(b"/"));
-    own_in(runtime, Path::new("/run/user"), Path::new("/tmp"), rustix::process::geteuid().as_raw())
+    own_in(runtime, Path::new("/run/user"), Path::new("/tmp"), rustix::process::geteuid().as_raw()).join(name)
 }
 
 fn own_in(runtime: Option<OsString>, users: &Path, temporary: &Path, user: u32) -> PathBuf {
@@ -42,8 +51,8 @@ fn own_in(runtime: Option<OsString>, users: &Path, temporary: &Path, user: u32) 
         dir.is_dir().then_some(dir)
     });
     match runtime {
-        Some(dir) => dir.join("ashmem/driver"),
-        None => temporary.join(format!("ashmem-{user}/driver")),
+        Some(dir) => dir.join("ashmem"),
+        None => temporary.join(format!("ashmem-{user}")),
     }
 }
 
@@ -51,10 +60,14 @@ fn own_in(runtime: Option<OsString>, users: &Path, temporary: &Path, user: u32) 
 /// the directory of the system's socket.
 #[must_use]
 pub fn is_trusted(socket: BorrowedFd<'_>, path: &Path) -> bool {
+    is_trusted_as(socket, path, SYSTEM)
+}
+
+pub(super) fn is_trusted_as(socket: BorrowedFd<'_>, path: &Path, system: &str) -> bool {
     let Ok(peer) = peer(socket) else { return false };
     peer.user == 0
         || peer.user == rustix::process::geteuid().as_raw()
-        || path == Path::new(SYSTEM) && owner_of_directory(path) == Some(peer.user)
+        || path == Path::new(system) && owner_of_directory(path) == Some(peer.user)
 }
 
 fn owner_of_directory(path: &Path) -> Option<u32> {
@@ -76,13 +89,13 @@ mod tests {
     }
 
     #[test]
-    fn the_user_s_socket() {
+    fn where_the_user_s_sockets_are() {
         let dir = tempfile::tempdir().expect("a directory");
         let (users, temporary) = (dir.path(), Path::new("/t"));
         let own = |runtime: Option<&str>, user| own_in(runtime.map(OsString::from), users, temporary, user);
-        assert_eq!(own(Some("/run/x"), 7), Path::new("/run/x/ashmem/driver"));
-        assert_eq!(own(None, 7), Path::new("/t/ashmem-7/driver"));
+        assert_eq!(own(Some("/run/x"), 7), Path::new("/run/x/ashmem"));
+        assert_eq!(own(None, 7), Path::new("/t/ashmem-7"));
         std::fs::create_dir(users.join("7")).expect("made");
-        assert_eq!(own(None, 7), users.join("7/ashmem/driver"));
+        assert_eq!(own(None, 7), users.join("7/ashmem"));
     }
 }

@@ -6,6 +6,7 @@
 pub mod address;
 pub(crate) mod client;
 mod connection;
+pub mod device;
 pub mod peer;
 pub mod protocol;
 pub mod socket;

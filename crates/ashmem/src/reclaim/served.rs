@@ -162,7 +162,8 @@ impl State {
     /// Registers a region that was just unpinned, if it can be done at once; else the thread does it as soon as it can.
     pub(super) fn register(&mut self, inner: &Arc<Inner>) {
         let id = inner.registration.id();
-        if self.regions.is_settled(id) {
+        // The daemon knows regions by one descriptor.
+        if self.regions.is_settled(id) || inner.apart().is_some() {
             return;
         }
         let Some(client) = &mut self.client else { return };
@@ -303,9 +304,9 @@ impl State {
         let Some(client) = &mut self.client else { return false };
         let (mut ids, mut regions) = (Vec::new(), Vec::new());
         while let Some(id) = (ids.len() < REGIONS_MAX).then(|| client.dequeue()).flatten() {
-            // Those that were dropped or registered meanwhile are left out.
+            // Those that were dropped or registered meanwhile are left out, and those of two descriptors.
             match self.regions.get_alone(id) {
-                Some(inner) if !ids.contains(&id) => {
+                Some(inner) if inner.apart().is_none() && !ids.contains(&id) => {
                     ids.push(id);
                     regions.push(inner);
                 }

@@ -110,7 +110,7 @@ impl Present {
 
 /// Whether somebody holds all of a region just now.
 fn is_held(inner: &Inner) -> bool {
-    inner.known_control().is_some_and(|control| Held::of(inner.fd(), control).all())
+    inner.known_control().is_some_and(|control| Held::of(inner.state_fd(), control).all())
 }
 
 /// Whether a region has an unpinned page, be it held or not: nobody says when a lease ends.

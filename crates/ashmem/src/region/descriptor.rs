@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::SealFlags;
 
+use super::apart::Parts;
 use super::{Region, RegionOptions};
 use crate::control::{Control, Layout};
+use crate::driver::device;
 use crate::page::SIZE_MAX;
 use crate::sys::lock::Kind;
 use crate::sys::memfd::Status;
@@ -22,6 +24,9 @@ const UNSEALED: Error =
 
 const MISFIT: Error = Error::NotARegion { reason: "the file's size does not fit a control block" };
 
+/// Its pages are those of the other file: nothing would be freed by purging it.
+const STATE_ALONE: Error = Error::NotARegion { reason: "it is the pin state of another file" };
+
 impl Region {
     /// Makes a region of a descriptor that was received.
     ///
@@ -29,9 +34,13 @@ impl Region {
     /// here and the other way round. If pages of it are unpinned already, this process's reclaimer watches it, too, unless the
     /// descriptor is read-only: whoever only looks changes nothing.
     ///
+    /// Of a memfd that is marked as an area of an ashmem device, the pin state is asked of the server of that device, which may take a
+    /// second. Where there is none, or it does not know the area, it is a region like any other. `$ASHMEM_DEVICE` names the server's
+    /// socket, or is `off`.
+    ///
     /// # Errors
-    /// [`Error::NotARegion`] when it is not a memfd (of ordinary pages), or when it claims to have a control block that
-    /// does not fit; [`Error::InvalidSize`] when it is empty; [`Error::PurgeLocked`] when somebody has been giving it a control block
+    /// [`Error::NotARegion`] when it is not a memfd (of ordinary pages), when it claims to have a control block that
+    /// does not fit, or when it is the pin state of another file; [`Error::InvalidSize`] when it is empty; [`Error::PurgeLocked`] when somebody has been giving it a control block
     /// for a second; [`Error::System`]. The descriptor is closed in any case; pass a duplicate to keep it.
     pub fn from_fd(fd: OwnedFd) -> Result<Region> {
         Region::from_fd_with(fd, RegionOptions::new())
@@ -42,7 +51,14 @@ impl Region {
     /// # Errors
     /// As [`Region::from_fd`].
     pub fn from_fd_with(fd: OwnedFd, options: RegionOptions) -> Result<Region> {
-        let Described { size, is_marked, .. } = described(fd.as_fd())?;
+        let Described { size, is_marked, is_device_area, .. } = described(fd.as_fd())?;
+        if is_device_area {
+            if let Some(parts) =
+                device::state_of(fd.as_fd()).and_then(|state| Parts::of(fd.as_fd(), state).ok())
+            {
+                return Ok(Region::of_parts(fd, parts, options));
+            }
+        }
         let region = Region::new(fd, size, None, options.take_reclaimer());
         let control = region.inner.control()?;
         if is_marked && control.is_none() {
@@ -56,7 +72,7 @@ impl Region {
     }
 
     /// [`Region::from_fd`] for who takes pages away from regions of others: a region with a control block that can be written to, and
-    /// nothing else. Never waits, and no reclaimer watches it.
+    /// nothing else. Never waits, not for the server of a device either, and no reclaimer watches it.
     ///
     /// # Errors
     /// As [`Region::from_fd`]; [`Error::NotPurgeable`] without a control block, [`Error::ReadOnly`].
@@ -65,6 +81,9 @@ impl Region {
         let status = memfd::status(fd.as_fd()).map_err(Error::system("look at descriptor"))?;
         if !status.is_memfd().map_err(Error::system("look at descriptor"))? {
             return Err(Error::NotARegion { reason: "the descriptor is not a memfd" });
+        }
+        if status.has_control_mark && status.has_device_mark {
+            return Err(STATE_ALONE);
         }
         if !status.has_control_mark {
             return Err(Error::NotPurgeable { reason: "it has no control block" });
@@ -107,7 +126,7 @@ impl Region {
     #[doc(hidden)]
     pub fn probe_for(fd: impl AsFd, needed: Protection) -> Result<u64> {
         let fd = fd.as_fd();
-        let Described { size, is_marked, removed } = described(fd)?;
+        let Described { size, is_marked, removed, .. } = described(fd)?;
         if removed.intersects(needed) {
             let mask = Protection::all().difference(removed);
             return Err(Error::ProtectionDenied { operation: "map region", needed, mask });
@@ -170,12 +189,17 @@ struct Described {
     size: u64,
     /// As having a control block.
     is_marked: bool,
+    /// As having its pin state in another file.
+    is_device_area: bool,
     /// From the protection mask, as far as the mode says so.
     removed: Protection,
 }
 
 fn described(fd: BorrowedFd<'_>) -> Result<Described> {
     let status = settled_status(fd)?;
+    if status.has_control_mark && status.has_device_mark {
+        return Err(STATE_ALONE);
+    }
     let size = if status.has_control_mark {
         Layout::from_file_size(status.size).ok_or(MISFIT)?.size
     } else {
@@ -184,7 +208,12 @@ fn described(fd: BorrowedFd<'_>) -> Result<Described> {
     if size == 0 || size > SIZE_MAX {
         return Err(Error::InvalidSize { size, max: SIZE_MAX });
     }
-    Ok(Described { size, is_marked: status.has_control_mark, removed: status.removed })
+    Ok(Described {
+        size,
+        is_marked: status.has_control_mark,
+        is_device_area: status.has_device_mark,
+        removed: status.removed,
+    })
 }
 
 /// The status of a memfd at a moment when nobody was between growing it by a control block and marking that. Who does so

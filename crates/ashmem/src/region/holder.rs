@@ -103,8 +103,8 @@ impl Kept {
             Some(file) => file,
             None => {
                 let writable =
-                    memfd::is_writable(region.fd()).map_err(Error::system("look at descriptor"))?;
-                let file = LockFile::open(region.fd(), writable, section);
+                    memfd::is_writable(region.state_fd()).map_err(Error::system("look at descriptor"))?;
+                let file = LockFile::open(region.state_fd(), writable, section);
                 self.file.insert(file.map_err(Error::system("reopen region for leases"))?)
             }
         };

@@ -1,8 +1,7 @@
 //! A look at every page of a region, which changes nothing.
 
 use std::cell::LazyCell;
-use std::ops::{ControlFlow, Range};
-use std::os::fd::AsFd;
+use std::ops::{ControlFlow, Range, RangeBounds};
 use std::time::Duration;
 
 use super::Region;
@@ -10,12 +9,15 @@ use crate::control::Control;
 use crate::held::{Held, Locked};
 use crate::page::{page_align, page_size};
 use crate::presence::{self, Presence};
-use crate::state::{self, PAGES_PER_WORD, Select, Span, States};
+use crate::state::{self, CHUNK_PAGES, PAGES_PER_WORD, Select, Span, States};
 use crate::sync::Ordering;
-use crate::{Error, Result, reclaim};
+use crate::{Error, PageRange, Result, reclaim};
 
 /// Questions to the kernel about locks. Where more are locked apart, the rest counts as held: the holder may be hostile.
 const QUESTIONS: u64 = 1024;
+
+/// The state of so many pages is cheaper to read than to ask about.
+const FEW_PAGES: u64 = 4 * CHUNK_PAGES;
 
 /// What may become of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -70,10 +72,39 @@ impl Region {
     /// # Ok::<(), ashmem::Error>(())
     /// ```
     pub fn each_run(&self, each: impl FnMut(PageRun) -> ControlFlow<()>) -> Result<()> {
+        let present = |control: &Control| Presence::of(&self.inner, control);
+        self.each_run_among(0..self.size().div_ceil(page_size()), present, each)
+    }
+
+    /// [`each_run`](Self::each_run), of the pages of a range that is as for [`pin`](Self::pin). For a few thousand pages it asks the kernel
+    /// nothing unless some are unpinned, and takes the memory of those parts of the pin state that it looks at.
+    ///
+    /// # Errors
+    /// As [`pin`](Self::pin) for the range, and as [`each_run`](Self::each_run).
+    #[doc(hidden)]
+    pub fn each_run_in(
+        &self,
+        range: impl RangeBounds<u64>,
+        each: impl FnMut(PageRun) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let range = PageRange::new(range, self.size())?;
+        let is_small = range.len() <= FEW_PAGES;
+        let present = |control: &Control| {
+            if is_small { Presence::assumed(control) } else { Presence::of(&self.inner, control) }
+        };
+        self.each_run_among(range.first()..range.end(), present, each)
+    }
+
+    fn each_run_among(
+        &self,
+        pages: Range<u64>,
+        present: impl FnOnce(&Control) -> Presence,
+        each: impl FnMut(PageRun) -> ControlFlow<()>,
+    ) -> Result<()> {
         let mut runs = Runs { size: self.size(), now: state::now(), last: None, each };
         let walked = match self.inner.control()? {
-            Some(control) => self.walk(control, &mut runs)?,
-            None => runs.add(0..self.size().div_ceil(page_size()), PageState::Pinned, 0),
+            Some(control) => self.walk(control, pages, &present(control), &mut runs)?,
+            None => runs.add(pages, PageState::Pinned, 0),
         };
         if walked.is_continue() {
             // Nobody is left to be told to stop.
@@ -109,19 +140,24 @@ impl Region {
         }
     }
 
-    fn walk<F>(&self, control: &Control, runs: &mut Runs<F>) -> Result<ControlFlow<()>>
+    fn walk<F>(
+        &self,
+        control: &Control,
+        pages: Range<u64>,
+        present: &Presence,
+        runs: &mut Runs<F>,
+    ) -> Result<ControlFlow<()>>
     where
         F: FnMut(PageRun) -> ControlFlow<()>,
     {
         let table = control.table();
         let area = table.area.load();
         let area_stamp = table.area.stamp.load(Ordering::Relaxed);
-        let present = Presence::of(&self.inner, control);
         // Not asked for where nothing is unpinned: the kernel may have many locks to look through.
-        let holds = LazyCell::new(|| Holds::of(self, control, &present));
+        let holds = LazyCell::new(|| Holds::of(self, control, present));
         // Without `dirty` no page word counts.
         let absent = |word| if area.is_dirty() { present.absent_words(word) } else { Some(usize::MAX) };
-        for span in table.spans(0..table.pages, &absent) {
+        for span in table.spans(pages, &absent) {
             let walked = match span {
                 Span::Untouched(pages) if area.base() != States::UNPINNED => {
                     runs.add(pages, PageState::Pinned, 0)
@@ -187,9 +223,10 @@ struct Holds<'a> {
 
 impl<'a> Holds<'a> {
     fn of(region: &Region, control: &'a Control, present: &'a Presence) -> Holds<'a> {
-        let counted = Held::of(region.as_fd(), control);
+        let file = region.inner.state_fd();
+        let counted = Held::of(file, control);
         let pages = 0..control.layout().pages();
-        let locked = Locked::with_questions(region.as_fd(), pages, QUESTIONS);
+        let locked = Locked::with_questions(file, pages, QUESTIONS);
         Holds { control, present, all: counted.all(), counted, locked }
     }
 

@@ -1,5 +1,6 @@
 //! The region: a memfd with a label, a size, and pages that can be unpinned.
 
+mod apart;
 mod claim;
 mod descriptor;
 mod freeze;
@@ -21,6 +22,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use rustix::io::Errno;
+
 pub use freeze::{FreezeError, Frozen};
 pub use guard::PinGuard;
 pub use lease::Lease;
@@ -33,6 +36,7 @@ pub(crate) use claim::{BUILDING, claims};
 pub(crate) use hold::{Hold, OwnedHold};
 pub(crate) use holder::live_slots;
 
+use self::apart::Apart;
 use self::holder::Holder;
 use crate::control::{Control, Layout};
 use crate::page::{page_align, page_size};
@@ -80,6 +84,8 @@ pub struct Region {
 /// What the clones of a region, and the reclaimer that watches it, have in common.
 pub(crate) struct Inner {
     fd: OwnedFd,
+    /// Where the pin state is, if it is not behind the data.
+    apart: Option<Apart>,
     /// Clones that the program has. A reclaimer that looks at the region holds the allocation, too.
     handles: AtomicUsize,
     pub(crate) size: u64,
@@ -116,8 +122,19 @@ impl Region {
     }
 
     fn new(fd: OwnedFd, size: u64, name: Option<Vec<u8>>, reclaimer: Option<Reclaimer>) -> Region {
+        Region::new_of(fd, None, size, name, reclaimer)
+    }
+
+    fn new_of(
+        fd: OwnedFd,
+        apart: Option<Apart>,
+        size: u64,
+        name: Option<Vec<u8>>,
+        reclaimer: Option<Reclaimer>,
+    ) -> Region {
         let inner = Inner {
             fd,
+            apart,
             handles: AtomicUsize::new(0),
             size,
             name: name.map_or_else(OnceLock::new, OnceLock::from),
@@ -247,8 +264,19 @@ impl Drop for Region {
 }
 
 impl Inner {
+    /// The file of the data, which is that of the pin state, too, unless that is kept apart.
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+
+    /// The file of the pin state, and of the locks that belong to it.
+    pub(crate) fn state_fd(&self) -> BorrowedFd<'_> {
+        self.apart.as_ref().map_or(self.fd(), Apart::state)
+    }
+
+    /// Set when the pin state is in a file of its own.
+    pub(crate) fn apart(&self) -> Option<&Apart> {
+        self.apart.as_ref()
     }
 
     /// Whether the program still has it. If not, what is left of it is held by those that are looking at it just now.
@@ -275,8 +303,16 @@ impl Inner {
         if let Some(control) = self.control.get() {
             return Ok(Some(control));
         }
-        let Some(opened) = Control::open(self.fd(), self.size)? else { return Ok(None) };
-        self.mark_sealed_against_shrinking();
+        let opened = match (Control::open(self.state_fd(), self.size)?, self.apart()) {
+            (Some(opened), None) => {
+                self.mark_sealed_against_shrinking();
+                opened
+            }
+            (Some(opened), Some(_)) => opened,
+            (None, None) => return Ok(None),
+            // It was there when the region was made: the descriptor is another file's by now.
+            (None, Some(_)) => return Err(Error::system("look at region")(Errno::BADF)),
+        };
         // A child of fork must not find it being set.
         let _section = fork::section();
         Ok(Some(self.control.get_or_init(|| opened)))
@@ -316,6 +352,9 @@ impl Inner {
     pub(crate) fn resident(&self) -> Result<u64> {
         // First: what is allocated for the control block meanwhile must not count as data.
         let allocated = self.status()?.allocated;
+        if self.apart.is_some() {
+            return Ok(allocated.min(page_align(self.size)));
+        }
         // Without `/proc` it counts as if all of a small block were there.
         let control = self.control()?.map_or(0, |control| {
             let length = control.layout().control_len();

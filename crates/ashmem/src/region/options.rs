@@ -1,7 +1,7 @@
 //! How a region is made.
 
 use std::ffi::{CString, OsStr};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::SealFlags;
@@ -85,6 +85,15 @@ impl RegionOptions {
     pub fn reclaimer(mut self, reclaimer: &Reclaimer) -> RegionOptions {
         self.reclaimer = Some(reclaimer.clone());
         self
+    }
+
+    /// Makes a region of contents that are there, with its pin state in a file of its own: [`Region::with_state_apart`], with a
+    /// [reclaimer](Self::reclaimer) of the caller's choice. The other options are for regions that are made.
+    ///
+    /// # Errors
+    /// As [`Region::with_state_apart`].
+    pub fn with_state_apart(self, contents: OwnedFd) -> Result<Region> {
+        Region::apart_with(contents, self)
     }
 
     pub(super) fn take_reclaimer(self) -> Option<Reclaimer> {

@@ -227,6 +227,30 @@ impl Region {
         freed.bytes += purger::sweep(&self.inner, control);
         Ok(freed)
     }
+
+    /// Takes those of the unpinned pages in a range away that nobody holds, whenever they were unpinned: [`purge`](Self::purge) of a part.
+    /// The range is as for [`pin`](Self::pin).
+    ///
+    /// # Errors
+    /// As [`pin`](Self::pin) for the range, and as [`purge`](Self::purge). What was taken away before an error is purged, but not counted.
+    #[doc(hidden)]
+    pub fn purge_range(&self, range: impl RangeBounds<u64>) -> Result<Freed> {
+        let range = PageRange::new(range, self.size())?;
+        let mut freed = Freed::default();
+        if let Some(control) = self.inner.control()? {
+            let pages = range.first()..range.end();
+            purger::purge(
+                &self.inner,
+                control,
+                pages,
+                u64::MAX,
+                &|_| true,
+                purger::LOCK_PATIENCE,
+                &mut freed,
+            )?;
+        }
+        Ok(freed)
+    }
 }
 
 impl Inner {
@@ -264,7 +288,7 @@ impl Inner {
         if counts.unpinned == 0 {
             return Ok(counts);
         }
-        let (held, locked) = (Held::of(self.fd(), control), Locked::of(self.fd(), pages.clone()));
+        let (held, locked) = (Held::of(self.state_fd(), control), Locked::of(self.state_fd(), pages.clone()));
         if !held.is_none() || !locked.is_none() {
             let mut spared = 0;
             for (index, select) in table.select(pages) {
@@ -289,8 +313,10 @@ impl Inner {
             let present = Presence::of(self, control);
             table.is_unpinned(pages.clone(), &|word| present.absent_words(word))?
         };
-        let is_any_held =
-            || !Held::of(self.fd(), control).is_none() || !Locked::of(self.fd(), pages.clone()).is_none();
+        let is_any_held = || {
+            !Held::of(self.state_fd(), control).is_none()
+                || !Locked::of(self.state_fd(), pages.clone()).is_none()
+        };
         if !unpinned || !is_any_held() {
             return Ok(unpinned);
         }
@@ -332,7 +358,7 @@ impl Inner {
 
     #[cold]
     fn make_control(&self, operation: &'static str) -> Result<&Control> {
-        if !memfd::is_writable(self.fd()).map_err(Error::system("look at descriptor"))? {
+        if !memfd::is_writable(self.state_fd()).map_err(Error::system("look at descriptor"))? {
             return Err(Error::ReadOnly { operation });
         }
         let control = match self.control()? {

@@ -34,7 +34,7 @@ impl Region {
     pub(crate) fn removable_protection(&self) -> Result<Protection> {
         let status = self.inner.status()?;
         let control = match self.inner.known_control() {
-            None if status.has_control_mark => self.inner.control()?,
+            None if status.has_control_mark || self.inner.apart().is_some() => self.inner.control()?,
             known => known,
         };
         let recorded = control.map_or(Protection::empty(), Control::removed_protection);

@@ -33,6 +33,7 @@ pub(crate) struct Status {
     pub(crate) allocated: u64,
     pub(crate) inode: u64,
     pub(crate) has_control_mark: bool,
+    pub(crate) has_device_mark: bool,
     /// Protection bits that were removed, as far as the mode says so.
     pub(crate) removed: Protection,
     device: u64,
@@ -58,6 +59,7 @@ pub(crate) fn status(fd: BorrowedFd<'_>) -> Result<Status, Errno> {
         allocated: u64::try_from(stat.st_blocks).map_err(|_| Errno::OVERFLOW)? * 512,
         inode: stat.st_ino,
         has_control_mark: mode::has_control_mark(bits),
+        has_device_mark: mode::has_device_mark(bits),
         removed: mode::removed_protection(bits),
         device: stat.st_dev,
         regular: FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile,

@@ -5,11 +5,14 @@
 //! | sticky | there is a control block |
 //! | set-group-ID | EXEC was removed from the protection mask |
 //! | set-group-ID without group-read | READ was removed, too |
+//! | others may write, and the group may not | it is a device area: the pin state is in a file of its own |
+//! | the same, and sticky | it is such a file of pin state |
 //!
 //! A memfd has none of these unless somebody sets them. The kernel keeps set-group-ID under conditions: `fchmod(2)` by an owner
 //! outside of the file's group drops it without a word, and so do writes and holes by processes outside of that group, or by any
 //! process while the group may execute the file; root is free to do all of it. Writes and holes end when WRITE is taken away. As
-//! long as there are any, a control block keeps the same record, if there is one.
+//! long as there are any, a control block keeps the same record, if there is one. (Set-user-ID would be dropped by them everywhere; permissions
+//! to read and write stay.)
 
 use std::os::fd::BorrowedFd;
 
@@ -28,6 +31,16 @@ const EXECUTABLE: Mode = Mode::XUSR.union(Mode::XGRP).union(Mode::XOTH);
 /// Whether the file is marked as having a control block.
 pub(crate) fn has_control_mark(mode: Mode) -> bool {
     mode.contains(CONTROL_MARK)
+}
+
+/// Whether the file is part of a device area: its contents, or, with a control block, its pin state.
+pub(crate) fn has_device_mark(mode: Mode) -> bool {
+    mode.contains(Mode::WOTH) && !mode.contains(Mode::WGRP)
+}
+
+/// Marks the file as part of a device area. Only its owner may.
+pub(crate) fn set_device_mark(fd: BorrowedFd<'_>) -> Result<(), Errno> {
+    rustix::fs::fchmod(fd, (mode(fd)? | Mode::WOTH).difference(Mode::WGRP))
 }
 
 /// The protection bits that the mode says were removed.

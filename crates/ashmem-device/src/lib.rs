@@ -1,0 +1,28 @@
+//! Android's `/dev/ashmem` for programs that open it, on a kernel without the driver.
+
+mod abi;
+mod caches;
+mod calls;
+mod door;
+mod error;
+mod files;
+pub mod filter;
+mod holders;
+mod maps;
+mod memory;
+pub mod model;
+mod node;
+mod pins;
+mod place;
+mod protect;
+mod run;
+mod serve;
+mod server;
+mod state;
+mod sys;
+mod task;
+
+pub use door::{serve_connection, serve_socket};
+pub use error::Error;
+pub use run::launch;
+pub use server::{Options, Server};

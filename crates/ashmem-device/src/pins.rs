@@ -1,0 +1,226 @@
+//! Where an area's pins are kept, and how its pages are taken away.
+//!
+//! The driver's ranges say what a client is told. Underneath are the page states of a region whose state is in a file of its own, from the
+//! first unpin on: the reclaimer works on those, and so do holders of the memory that know nothing of the device. What they
+//! change is brought to the ranges before these are asked.
+
+use std::ops::{ControlFlow, Range};
+
+use ashmem::{Contents, PageState, Reclaimer, Region};
+use rustix::io::Errno;
+
+use crate::files::Files;
+use crate::model::{AreaId, Device};
+
+/// The pins of one area.
+#[derive(Default)]
+pub(crate) struct Pins {
+    region: Option<Region>,
+    /// Nobody can write any more who cannot already, and the kernel takes no memory away. What can be done is to overwrite: with this, if anybody ever
+    /// could write.
+    closed: Option<Option<ashmem::Mapping>>,
+    /// A holder that knows nothing of the device has the page states.
+    is_shared: bool,
+}
+
+impl Pins {
+    /// Pins pages, and says whether one of them was purged underneath.
+    ///
+    /// # Errors
+    /// EIO when their state cannot be known.
+    pub(crate) fn pin(&mut self, pages: Range<u64>) -> Result<bool, Errno> {
+        let Some((region, range)) = self.bytes(&pages) else { return Ok(false) };
+        match region.pin(range) {
+            Ok(contents) => Ok(contents == Contents::Purged),
+            Err(error) => {
+                log::error!("pages cannot be pinned: {error}");
+                Err(Errno::IO)
+            }
+        }
+    }
+
+    /// Unpins pages. Where there are no page states, nothing but the device itself takes them away.
+    pub(crate) fn unpin(&mut self, files: &Files, pages: Range<u64>, reclaimer: &Reclaimer) {
+        if self.closed.is_some() {
+            return;
+        }
+        if self.region.is_none() {
+            self.region = with_states(files, reclaimer);
+        }
+        let Some((region, range)) = self.bytes(&pages) else { return };
+        if let Err(error) = region.unpin(range) {
+            log::warn!("pages stay pinned: {error}");
+        }
+    }
+
+    /// Takes pages away that the device has chosen.
+    pub(crate) fn purge(&mut self, files: &Files, pages: Range<u64>) {
+        let page = ashmem::page_size();
+        if let Some(writable) = &self.closed {
+            // A holder of the page states would not learn of it.
+            if let (Some(mapping), false) = (writable, self.is_shared) {
+                overwrite(files, mapping, &pages);
+            }
+            return;
+        }
+        match self.bytes(&pages) {
+            Some((region, range)) => {
+                if let Err(error) = region.purge_range(range) {
+                    log::warn!("pages cannot be taken away: {error}");
+                }
+            }
+            None => {
+                let end = pages.end.saturating_mul(page).min(i64::MAX as u64);
+                let _ = files.punch(pages.start.saturating_mul(page)..end);
+            }
+        }
+    }
+
+    /// Brings what others have done to pages to the device's ranges.
+    pub(crate) fn observe(&mut self, device: &mut Device, id: AreaId, pages: Range<u64>) {
+        if self.closed.is_some() {
+            return;
+        }
+        let Some(region) = &self.region else { return };
+        let all = region.size().div_ceil(ashmem::page_size());
+        // Ranges answer as a whole: those that are touched are looked at whole.
+        let mut span = pages.start..pages.end.min(all);
+        let ranges: Vec<(Range<u64>, bool)> = device
+            .unpinned(id)
+            .filter(|(range, _)| range.start < span.end && span.start < range.end)
+            .map(|(range, purged)| (range.start..range.end.min(all), purged))
+            .collect();
+        for (range, _) in &ranges {
+            span = span.start.min(range.start)..span.end.max(range.end);
+        }
+        let Some((region, bytes)) = self.bytes(&span) else { return };
+        let mut seen: Vec<(Range<u64>, PageState)> = Vec::new();
+        let looked = region.each_run_in(bytes, |run| {
+            seen.push((run.pages(), run.state));
+            ControlFlow::Continue(())
+        });
+        if looked.is_err() {
+            return;
+        }
+        for (run, state) in seen {
+            match state {
+                PageState::Pinned => {
+                    for (range, _) in &ranges {
+                        let both = run.start.max(range.start)..run.end.min(range.end);
+                        if both.start < both.end {
+                            device.note_pinned(id, both);
+                        }
+                    }
+                }
+                PageState::Purged => {
+                    note_missing(device, id, &run, &ranges);
+                    if ranges.iter().all(|(range, purged)| *purged || !overlaps(range, &run)) {
+                        device.note_purged(id, run);
+                    } else {
+                        for (range, purged) in &ranges {
+                            if !purged && overlaps(range, &run) {
+                                device.note_purged(id, range.clone());
+                            }
+                        }
+                    }
+                }
+                _ => note_missing(device, id, &run, &ranges),
+            }
+        }
+    }
+
+    /// Nothing of it is unpinned any more.
+    pub(crate) fn pin_all(&mut self) {
+        if let Some(region) = &self.region {
+            let _ = region.pin(..);
+        }
+    }
+
+    /// WRITE is taken away. From then on the kernel gives nobody write access any more; whoever has it keeps it.
+    pub(crate) fn close_to_writers(&mut self, files: &Files, is_mapped: bool, reclaimer: &Reclaimer) {
+        if self.closed.is_some() {
+            return;
+        }
+        if !is_mapped {
+            // Nobody has written anything, and nobody will.
+            self.closed = Some(None);
+            let _ = files.seal_against_writing();
+            return;
+        }
+        let region = self.region.clone().or_else(|| with_states(files, reclaimer));
+        // Larger ones can only be kept from being mapped anew.
+        let Some(mapping) = region.as_ref().and_then(|region| region.map().ok()) else { return };
+        if files.seal_against_writing().is_ok() {
+            if let Some(region) = &self.region {
+                let _ = region.pin(..);
+            }
+            self.closed = Some(Some(mapping));
+        }
+    }
+
+    /// The file with the page states, for a holder that knows nothing of the device.
+    pub(crate) fn state(&mut self, files: &Files, reclaimer: &Reclaimer) -> Option<std::os::fd::OwnedFd> {
+        if self.region.is_none() && self.closed.is_none() {
+            self.region = with_states(files, reclaimer);
+        }
+        let state = self.region.as_ref()?.state_fd()?.try_clone_to_owned().ok()?;
+        self.is_shared = true;
+        Some(state)
+    }
+
+    /// The region, and a range of pages in bytes.
+    fn bytes(&self, pages: &Range<u64>) -> Option<(&Region, Range<u64>)> {
+        if self.closed.is_some() {
+            return None;
+        }
+        let region = self.region.as_ref()?;
+        let page = ashmem::page_size();
+        let start = pages.start.checked_mul(page)?;
+        let end = pages.end.saturating_mul(page).min(region.size());
+        (start < end).then_some((region, start..end))
+    }
+}
+
+/// Pages that somebody else has unpinned become a range.
+fn note_missing(device: &mut Device, id: AreaId, run: &Range<u64>, ranges: &[(Range<u64>, bool)]) {
+    let mut from = run.start;
+    for (range, _) in ranges {
+        if range.end <= from || range.start >= run.end {
+            continue;
+        }
+        if from < range.start {
+            device.note_unpinned(id, from..range.start);
+        }
+        from = range.end;
+    }
+    if from < run.end {
+        device.note_unpinned(id, from..run.end);
+    }
+}
+
+fn overlaps(a: &Range<u64>, b: &Range<u64>) -> bool {
+    a.start < b.end && b.start < a.end
+}
+
+/// Page states for an area's contents; none for what is too large to have any.
+fn with_states(files: &Files, reclaimer: &Reclaimer) -> Option<Region> {
+    let contents = files.contents().try_clone_to_owned().ok()?;
+    Region::options().reclaimer(reclaimer).with_state_apart(contents).ok()
+}
+
+/// Writes zeros over what is in memory of some pages.
+fn overwrite(files: &Files, mapping: &ashmem::Mapping, pages: &Range<u64>) {
+    let page = ashmem::page_size();
+    let end = pages.end.saturating_mul(page).min(mapping.len());
+    let mut from = pages.start.saturating_mul(page);
+    while from < end {
+        let Ok(start) = files.seek(from, true) else { return };
+        let stop = files.seek(start, false).unwrap_or(end).min(end);
+        if start >= stop {
+            return;
+        }
+        // Bytes outside of the mapping are not touched, and there is no other error.
+        let _ = mapping.fill(start, stop - start, 0);
+        from = stop;
+    }
+}

@@ -1,0 +1,140 @@
+//! The server: areas, the listeners whose programs see them, and what is done in between.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::thread;
+use std::time::Duration;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::error::Error;
+use crate::model::Flavour;
+use crate::serve::serve;
+use crate::state::Shared;
+use crate::sys::Listener;
+use crate::task::FileId;
+
+/// How often areas that nobody has any more are looked for.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// How a server behaves.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Which kernel's driver it is like.
+    pub flavour: Flavour,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { flavour: Flavour::Mainline }
+    }
+}
+
+/// Answers the trapped system calls of programs, so that they have a `/dev/ashmem`: one device for all of them.
+///
+/// Each listener has a thread, so one program does not wait for another, except while the state of all areas changes.
+///
+/// # Examples
+/// ```no_run
+/// use ashmem_device::{Options, Server};
+/// # fn received() -> std::os::fd::OwnedFd { unimplemented!() }
+///
+/// let server = Server::new(Options::default())?;
+/// // A listener from seccomp(2), as container runtimes send it.
+/// server.attach(received())?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Server {
+    shared: Arc<Shared>,
+    attached: Arc<AtomicUsize>,
+}
+
+impl Server {
+    /// A server without listeners.
+    ///
+    /// # Errors
+    /// [`Error::System`] when there can be no thread.
+    pub fn new(options: Options) -> Result<Arc<Server>, Error> {
+        let reclaimer = ashmem::Reclaimer::builder().without_thread().build();
+        let shared = Arc::new(Shared::new(options.flavour, reclaimer));
+        let weak = Arc::downgrade(&shared);
+        let keeping = thread::Builder::new().name("ashmem-device".into()).spawn(move || keep(&weak));
+        keeping.map_err(|source| Error::System { operation: "start a thread", source })?;
+        Ok(Arc::new(Server { shared, attached: Arc::new(AtomicUsize::new(0)) }))
+    }
+
+    /// Looks after the programs of a listener from now on, in a thread of its own that ends with the last of them.
+    ///
+    /// # Errors
+    /// EINVAL for what is no listener; EAGAIN when there can be no thread.
+    pub fn attach(&self, listener: OwnedFd) -> Result<(), Errno> {
+        let listener = Listener::new(listener)?;
+        let (shared, attached) = (self.shared.clone(), self.attached.clone());
+        attached.fetch_add(1, Ordering::Relaxed);
+        let attach = move || {
+            serve(&shared, &listener);
+            drop(listener);
+            shared.lock().let_go();
+            attached.fetch_sub(1, Ordering::Relaxed);
+        };
+        let thread = thread::Builder::new().name("ashmem-listener".into()).spawn(attach);
+        thread.map(drop).map_err(|_| {
+            self.attached.fetch_sub(1, Ordering::Relaxed);
+            Errno::AGAIN
+        })
+    }
+
+    /// How many listeners have programs.
+    #[must_use]
+    pub fn attached(&self) -> usize {
+        self.attached.load(Ordering::Relaxed)
+    }
+
+    /// How many areas there are.
+    #[must_use]
+    pub fn areas(&self) -> usize {
+        self.shared.lock().ids().len()
+    }
+
+    /// The state file of the area that a descriptor means, for a holder that knows nothing of the device. It gets no more than that descriptor
+    /// allows.
+    pub(crate) fn state_of(&self, contents: impl AsFd) -> Option<OwnedFd> {
+        let file = FileId::of(&contents).ok()?;
+        let access = rustix::fs::fcntl_getfl(&contents).ok()? & OFlags::RWMODE;
+        let mut state = self.shared.lock();
+        let id = state.area_of(file)?;
+        let (area, held) = state.parts(id).ok()?;
+        if held.files.id() != file || !area.is_mapped() && area.size() == 0 {
+            return None;
+        }
+        // Who has it as a region relies on its size.
+        held.files.freeze().ok()?;
+        area.mapped();
+        let states = held.pins.state(&held.files, &self.shared.reclaimer)?;
+        drop(state);
+        if access == OFlags::RDWR {
+            return Some(states);
+        }
+        let path = format!("/proc/self/fd/{}", states.as_raw_fd());
+        rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()
+    }
+}
+
+/// Forgets what nobody has, and reclaims.
+fn keep(shared: &Weak<Shared>) {
+    loop {
+        thread::sleep(PAUSE);
+        let Some(shared) = shared.upgrade() else { return };
+        let mut state = shared.lock();
+        state.let_go();
+        for id in state.ids() {
+            if let Ok(held) = state.held(id) {
+                held.files.trim();
+            }
+        }
+        drop(state);
+        let _ = shared.reclaimer.run_once();
+    }
+}

@@ -1,0 +1,267 @@
+//! Everything that the device knows: the areas and their files.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+
+use crate::files::Files;
+use crate::holders::Holders;
+use crate::model::{Access, AreaId, Device, Flavour, MapCall, MapKind, Pin};
+use crate::node::Node;
+use crate::pins::Pins;
+use crate::protect::Protections;
+use crate::task::FileId;
+
+/// What all listeners have in common. No client's memory is touched, and no client's file asked, while the state is locked.
+pub(crate) struct Shared {
+    state: Mutex<State>,
+    pub(crate) node: Node,
+    pub(crate) reclaimer: ashmem::Reclaimer,
+}
+
+/// The driver's state, and what stands for its memory.
+pub(crate) struct State {
+    pub(crate) device: Device,
+    areas: HashMap<AreaId, Held>,
+    by_file: HashMap<FileId, AreaId>,
+    pub(crate) protections: Protections,
+}
+
+/// What belongs to an area besides the driver's own state.
+pub(crate) struct Held {
+    pub(crate) files: Files,
+    pub(crate) pins: Pins,
+    pub(crate) holders: Holders,
+}
+
+impl Shared {
+    pub(crate) fn new(flavour: Flavour, reclaimer: ashmem::Reclaimer) -> Shared {
+        let state = State {
+            device: Device::new(ashmem::page_size(), flavour),
+            areas: HashMap::new(),
+            by_file: HashMap::new(),
+            protections: Protections::default(),
+        };
+        Shared { state: Mutex::new(state), node: Node::new(), reclaimer }
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        // Every change is complete when something can panic, as far as is known; and nobody else could go on otherwise.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The area that a file belongs to.
+    pub(crate) fn area_of(&self, file: FileId) -> Option<AreaId> {
+        self.lock().by_file.get(&file).copied()
+    }
+}
+
+impl State {
+    /// A new area, as `open` makes one.
+    ///
+    /// # Errors
+    /// Those of `memfd_create(2)`.
+    pub(crate) fn open(&mut self, access: Access) -> Result<AreaId, Errno> {
+        let files = Files::new()?;
+        let id = self.device.open(access);
+        self.by_file.insert(files.id(), id);
+        self.areas.insert(id, Held { files, pins: Pins::default(), holders: Holders::default() });
+        Ok(id)
+    }
+
+    /// The area is gone: nobody has a descriptor or a mapping.
+    pub(crate) fn forget(&mut self, id: AreaId) {
+        if let Some(held) = self.areas.remove(&id) {
+            for file in held.files.ids() {
+                self.by_file.remove(&file);
+            }
+            // Freeing a large area's pages takes a while; here nobody waits for it but the next call.
+            drop(held);
+        }
+        self.device.close(id);
+    }
+
+    pub(crate) fn area_of(&self, file: FileId) -> Option<AreaId> {
+        self.by_file.get(&file).copied()
+    }
+
+    /// # Errors
+    /// EBADF for an area that is gone.
+    pub(crate) fn held(&mut self, id: AreaId) -> Result<&mut Held, Errno> {
+        self.areas.get_mut(&id).ok_or(Errno::BADF)
+    }
+
+    pub(crate) fn area(&mut self, id: AreaId) -> Result<&mut crate::model::Area, Errno> {
+        self.device.area_mut(id).ok_or(Errno::BADF)
+    }
+
+    /// The area and what belongs to it.
+    pub(crate) fn parts(&mut self, id: AreaId) -> Result<(&mut crate::model::Area, &mut Held), Errno> {
+        let area = self.device.area_mut(id).ok_or(Errno::BADF)?;
+        let held = self.areas.get_mut(&id).ok_or(Errno::BADF)?;
+        Ok((area, held))
+    }
+
+    pub(crate) fn ids(&self) -> Vec<AreaId> {
+        self.areas.keys().copied().collect()
+    }
+
+    /// SET_NAME. Before the first mapping the name becomes that of the file, too.
+    pub(crate) fn set_name(&mut self, id: AreaId, name: &[u8]) -> Result<(), Errno> {
+        let (area, held) = self.parts(id)?;
+        area.set_name(name)?;
+        let label = area.label().unwrap_or(b"ashmem").to_vec();
+        let (size, writable) = (area.size(), area.protection() & PROT_WRITE != 0);
+        // For people and peers that look at the file. Without it, everything else works.
+        if let Ok(file) = held.files.rename(&label, size) {
+            if !writable {
+                held.files.seal_against_writing()?;
+            }
+            self.by_file.insert(file, id);
+        }
+        Ok(())
+    }
+
+    /// SET_SIZE, in bytes.
+    pub(crate) fn set_size(&mut self, id: AreaId, size: u64) -> Result<(), Errno> {
+        let (area, held) = self.parts(id)?;
+        area.set_size(size)?;
+        // Sizes that no file has cannot be mapped either.
+        let _ = held.files.set_size(size);
+        Ok(())
+    }
+
+    /// SET_PROT_MASK. From the kernel on nobody gets write access any more when WRITE goes.
+    pub(crate) fn set_protection(
+        &mut self,
+        id: AreaId,
+        bits: u64,
+        implied: bool,
+        reclaimer: &ashmem::Reclaimer,
+    ) -> Result<(), Errno> {
+        let (area, held) = self.parts(id)?;
+        let before = area.protection();
+        area.set_protection(bits, implied)?;
+        if before & !area.protection() & PROT_WRITE != 0 {
+            held.pins.close_to_writers(&held.files, area.is_mapped(), reclaimer);
+        }
+        Ok(())
+    }
+
+    /// Whether a mapping is allowed, and of which file; with `no_reserve`, memory need not be there for all of it.
+    ///
+    /// # Errors
+    /// As the driver, and ENOMEM.
+    pub(crate) fn map(&mut self, id: AreaId, call: &MapCall, no_reserve: bool) -> Result<FileId, Errno> {
+        let (area, held) = self.parts(id)?;
+        let kind = area.check_map(call)?;
+        if !area.is_mapped() && !no_reserve && !crate::memory::is_enough_for(area.size()) {
+            return Err(Errno::NOMEM);
+        }
+        let file = match kind {
+            MapKind::Contents => held.files.id(),
+            MapKind::Zero => held.files.zeros()?,
+        };
+        if !area.is_mapped() {
+            held.files.freeze()?;
+            area.mapped();
+        }
+        self.by_file.insert(file, id);
+        Ok(file)
+    }
+
+    /// PIN: whether something was purged.
+    pub(crate) fn pin(&mut self, id: AreaId, pin: Pin) -> Result<bool, Errno> {
+        let pages = self.device.request(id, pin)?;
+        self.observe(id, pages);
+        let pinned = self.device.pin(id, pin)?;
+        let held = self.held(id)?;
+        let lost = held.pins.pin(pinned.pages)?;
+        Ok(pinned.purged || lost)
+    }
+
+    /// UNPIN.
+    pub(crate) fn unpin(&mut self, id: AreaId, pin: Pin, reclaimer: &ashmem::Reclaimer) -> Result<(), Errno> {
+        let pages = self.device.request(id, pin)?;
+        self.observe(id, pages);
+        let pages = self.device.unpin(id, pin)?;
+        let held = self.held(id)?;
+        held.pins.unpin(&held.files, pages, reclaimer);
+        Ok(())
+    }
+
+    /// GET_PIN_STATUS: whether everything is pinned.
+    pub(crate) fn is_pinned(&mut self, id: AreaId, pin: Pin) -> Result<bool, Errno> {
+        let pages = self.device.request(id, pin)?;
+        self.observe(id, pages);
+        self.device.pin_status(id, pin)
+    }
+
+    /// PURGE_ALL_CACHES: the number of pages that were newly purged.
+    pub(crate) fn purge_all(&mut self) -> u64 {
+        self.take(Device::purge_all)
+    }
+
+    /// What writing 2 to `/proc/sys/vm/drop_caches` does.
+    pub(crate) fn drop_caches(&mut self) -> u64 {
+        self.take(Device::drop_caches)
+    }
+
+    fn take(&mut self, purge: fn(&mut Device, &mut dyn FnMut(AreaId, Range<u64>)) -> u64) -> u64 {
+        self.let_go();
+        for id in self.ids() {
+            self.observe(id, 0..u64::MAX);
+        }
+        let mut taken = Vec::new();
+        let pages = purge(&mut self.device, &mut |id, pages| taken.push((id, pages)));
+        for (id, pages) in taken {
+            if let Ok(held) = self.held(id) {
+                held.pins.purge(&held.files, pages);
+            }
+        }
+        pages
+    }
+
+    /// Takes note of what holders of the memory that know nothing of the device have done to its pins.
+    fn observe(&mut self, id: AreaId, pages: Range<u64>) {
+        let Some(held) = self.areas.get_mut(&id) else { return };
+        held.pins.observe(&mut self.device, id, pages);
+    }
+
+    /// Ends the pin state of areas that nobody has a descriptor of any more, and forgets those of which there is no mapping either.
+    pub(crate) fn let_go(&mut self) {
+        for id in self.ids() {
+            let Some(held) = self.areas.get_mut(&id) else { continue };
+            let (others, gone) = held.files.others();
+            for file in gone {
+                self.by_file.remove(&file);
+            }
+            if !others {
+                self.forget(id);
+            } else if self.device.unpinned(id).next().is_some() {
+                let files: Vec<FileId> = held.files.ids().collect();
+                if !held.holders.has_any(&files) {
+                    // What is mapped stays as it is, for good.
+                    self.device.drop_ranges(id);
+                    held.pins.pin_all();
+                }
+            }
+        }
+    }
+
+    /// A description of an area's file, opened as its client opened the device.
+    pub(crate) fn description(
+        &mut self,
+        id: AreaId,
+        file: FileId,
+        flags: OFlags,
+    ) -> Result<std::os::fd::OwnedFd, Errno> {
+        let (area, held) = self.parts(id)?;
+        held.files.open(file, area.access(), flags)
+    }
+}
+
+const PROT_WRITE: u64 = libc::PROT_WRITE as u64;
