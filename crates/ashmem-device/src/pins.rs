@@ -94,9 +94,10 @@ impl Pins {
             span = span.start.min(range.start)..span.end.max(range.end);
         }
         let Some((region, bytes)) = self.bytes(&span) else { return };
+        let page = ashmem::page_size();
         let mut seen: Vec<(Range<u64>, PageState)> = Vec::new();
         let looked = region.each_run_in(bytes, |run| {
-            seen.push((run.pages(), run.state));
+            seen.push((run.range.start / page..run.range.end.div_ceil(page), run.state));
             ControlFlow::Continue(())
         });
         if looked.is_err() {

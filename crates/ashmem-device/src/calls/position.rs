@@ -27,5 +27,5 @@ pub(super) fn seek(shared: &Shared, task: &Task<'_>, call: Call) -> Result<Reply
         task.write_all(task.argument(3), &position.to_ne_bytes())?;
         return Ok(Reply::Value(0));
     }
-    Ok(Reply::Value(crate::model::register(position)))
+    Ok(Reply::Value(position as i64))
 }
