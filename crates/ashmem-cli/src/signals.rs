@@ -6,6 +6,7 @@ use std::{io, ptr};
 
 /// SIGINT, SIGTERM and SIGHUP, held back in the thread that made this and in all that it starts afterwards: they end nothing then, and
 /// [`wait`](Endings::wait) gets them.
+#[derive(Clone, Copy)]
 pub struct Endings {
     set: libc::sigset_t,
 }
@@ -47,11 +48,24 @@ impl Endings {
 
     /// Waits for one of them, and says what it means to a daemon.
     pub fn next(&self) -> io::Result<Wish> {
+        Ok(if self.signal()? == libc::SIGHUP { Wish::Reload } else { Wish::End })
+    }
+
+    /// Lets them end the process again, in this thread.
+    pub fn let_through(&self) -> io::Result<()> {
+        // SAFETY: an initialised set; the old mask is not asked for.
+        match unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const self.set, ptr::null_mut()) } {
+            0 => Ok(()),
+            errno => Err(io::Error::from_raw_os_error(errno)),
+        }
+    }
+
+    /// Waits for one of them, and says which it is.
+    pub fn signal(&self) -> io::Result<i32> {
         let mut signal = 0;
         // SAFETY: an initialised set, and room for a number.
         match unsafe { libc::sigwait(&raw const self.set, &raw mut signal) } {
-            0 if signal == libc::SIGHUP => Ok(Wish::Reload),
-            0 => Ok(Wish::End),
+            0 => Ok(signal),
             errno => Err(io::Error::from_raw_os_error(errno)),
         }
     }

@@ -30,8 +30,12 @@ pub(crate) fn open(task: &Task<'_>, flags: OFlags) -> Result<Reply, Errno> {
     for number in HIGH..HIGH + 256 {
         let taken = rustix::fs::lstat(task.proc(&format!("fd/{number}"))).is_ok();
         if !taken {
-            return match task.listener.answer_with(task.call.id, description.as_fd(), Some(number), close_on_exec)
-            {
+            return match task.listener.answer_with(
+                task.call.id,
+                description.as_fd(),
+                Some(number),
+                close_on_exec,
+            ) {
                 Ok(_) => Ok(Reply::Answered),
                 Err(_) => Ok(Reply::Continue),
             };

@@ -22,11 +22,7 @@ const CONNECTIONS_MAX: usize = 64;
 ///
 /// # Errors
 /// Those of `accept(2)` that do not pass.
-pub fn serve_socket(
-    server: &Arc<Server>,
-    listener: impl AsFd,
-    idle: Option<Duration>,
-) -> Result<(), Errno> {
+pub fn serve_socket(server: &Arc<Server>, listener: impl AsFd, idle: Option<Duration>) -> Result<(), Errno> {
     let connections = Arc::new(());
     let mut since = Instant::now();
     loop {

@@ -11,10 +11,14 @@ use crate::sys::Refusal;
 #[non_exhaustive]
 pub enum Error {
     /// Some supervisor listens to this process already, and it has no device to offer.
-    #[error("this process is under another supervisor already (seccomp user notification), and the kernel allows one only")]
+    #[error(
+        "this process is under another supervisor already (seccomp user notification), and the kernel allows one only"
+    )]
     Supervised,
     /// The kernel has no seccomp user notification, or does not allow it here.
-    #[error("seccomp user notification cannot be used here (it needs Linux 5.9, and a container that allows seccomp(2))")]
+    #[error(
+        "seccomp user notification cannot be used here (it needs Linux 5.9, and a container that allows seccomp(2))"
+    )]
     Notification {
         /// What the kernel said.
         source: std::io::Error,

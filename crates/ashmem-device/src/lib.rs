@@ -8,6 +8,7 @@ mod error;
 mod files;
 pub mod filter;
 mod holders;
+mod known;
 mod maps;
 mod memory;
 pub mod model;
@@ -24,5 +25,5 @@ mod task;
 
 pub use door::{serve_connection, serve_socket};
 pub use error::Error;
-pub use run::launch;
+pub use run::{launch, may_be_served_by_others};
 pub use server::{Options, Server};

@@ -66,16 +66,15 @@ pub(crate) fn rename(text: &[u8], name_of: &dyn Fn(FileId) -> Option<Vec<u8>>) -
 
 /// Line ends would look like the next line.
 fn escape(name: &[u8]) -> Vec<u8> {
-    name.iter()
-        .flat_map(|&byte| if byte == b'\n' { b"\\012".to_vec() } else { vec![byte] })
-        .collect()
+    name.iter().flat_map(|&byte| if byte == b'\n' { b"\\012".to_vec() } else { vec![byte] }).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const LINE: &[u8] = b"7f0000001000-7f0000003000 rw-s 00000000 00:01 1025                       /memfd:a b (deleted)";
+    const LINE: &[u8] =
+        b"7f0000001000-7f0000003000 rw-s 00000000 00:01 1025                       /memfd:a b (deleted)";
 
     #[test]
     fn lines_are_parsed() {

@@ -146,7 +146,9 @@ mod tests {
         assert_eq!(in_proc(b"12/task/13/maps"), Some(Place::Maps { process: other, file: "maps" }));
         assert_eq!(in_proc(b"self/smaps"), Some(Place::Maps { process: own, file: "smaps" }));
         assert_eq!(in_proc(b"sys/vm/drop_caches"), Some(Place::DropCaches));
-        for other in ["", "self", "self/fd", "self/fd/", "self/fd/x", "self/fd/-1", "self/fd/99999999999", "x/fd/1"] {
+        for other in
+            ["", "self", "self/fd", "self/fd/", "self/fd/x", "self/fd/-1", "self/fd/99999999999", "x/fd/1"]
+        {
             assert_eq!(in_proc(other.as_bytes()), None, "{other}");
         }
     }

@@ -106,7 +106,9 @@ impl Mappings {
             let moved = self.known.iter().find(|known| known.area == *area).map(|known| known.mask);
             let mask = self.pending.get(area).copied().or(moved).unwrap_or(otherwise);
             for known in parts {
-                let Some(part) = overlap(&known.addresses, &(unknown..mapped.addresses.end)) else { continue };
+                let Some(part) = overlap(&known.addresses, &(unknown..mapped.addresses.end)) else {
+                    continue;
+                };
                 if unknown < part.start {
                     found.push(Known { addresses: unknown..part.start, area: *area, mask });
                 }

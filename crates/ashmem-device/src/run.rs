@@ -2,9 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use ashmem::driver::socket;
@@ -13,7 +11,8 @@ use rustix::io::Errno;
 
 use crate::error::Error;
 use crate::filter::{Abi, compile};
-use crate::sys::{Refusal, install};
+use crate::sys::{Program, Refusal, install};
+use crate::task::Status;
 
 /// What is said to the server, with a listener.
 pub(crate) const ATTACH: &[u8] = b"ashmem-device attach 1";
@@ -30,8 +29,11 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// See [`Error`].
 pub fn launch(socket: &OwnedFd, program: &OsStr, arguments: &[OsString]) -> Error {
     // Everything else is prepared before: from now on, whatever opens a file waits for the server.
-    let mut command = Command::new(program);
-    command.args(arguments);
+    let failed = |source| Error::Execute { program: program.to_string_lossy().into_owned(), source };
+    let prepared = match Program::new(program, arguments) {
+        Ok(prepared) => prepared,
+        Err(source) => return failed(source),
+    };
     let filter = compile(Abi::native());
     match install(&filter) {
         Ok(listener) => {
@@ -43,8 +45,7 @@ pub fn launch(socket: &OwnedFd, program: &OsStr, arguments: &[OsString]) -> Erro
         Err(Refusal::Listening) if has_device() => {}
         Err(refusal) => return Error::refusal(refusal),
     }
-    let source = command.exec();
-    Error::Execute { program: program.to_string_lossy().into_owned(), source }
+    failed(prepared.execute())
 }
 
 fn introduce(socket: &OwnedFd, listener: OwnedFd) -> Result<(), Error> {
@@ -72,4 +73,15 @@ fn receive(socket: &OwnedFd) -> Result<Option<Vec<u8>>, Error> {
 
 fn has_device() -> bool {
     Path::new("/dev/ashmem").exists()
+}
+
+/// Whether a server that is no ancestor of this process may look at its memory: Yama, of some distributions, allows that to ancestors
+/// only (`/proc/sys/kernel/yama/ptrace_scope`), and to root.
+#[must_use]
+pub fn may_be_served_by_others() -> bool {
+    const SYS_PTRACE: u64 = 1 << 19;
+    let scope = std::fs::read("/proc/sys/kernel/yama/ptrace_scope").unwrap_or_default();
+    let own = rustix::process::getpid().as_raw_nonzero().get();
+    let capable = Status::of(own).is_some_and(|status| status.capabilities & SYS_PTRACE != 0);
+    capable || matches!(scope.trim_ascii(), b"" | b"0")
 }

@@ -7,12 +7,14 @@ use rustix::io::Errno;
 
 use crate::calls;
 use crate::filter::Abi;
+use crate::known::Known;
 use crate::state::Shared;
 use crate::sys::{Answer, Listener, Notification};
 use crate::task::Task;
 
 /// Answers the calls of a filter's threads until the last of them has ended.
 pub(crate) fn serve(shared: &Shared, listener: &Listener) {
+    let known = Known::default();
     loop {
         // A listener alone does not say on all kernels that there will be no more calls.
         let mut events = [PollFd::new(listener, PollFlags::IN)];
@@ -29,7 +31,7 @@ pub(crate) fn serve(shared: &Shared, listener: &Listener) {
             return;
         }
         match listener.receive() {
-            Ok(call) => answer(shared, listener, call),
+            Ok(call) => answer(shared, listener, &known, call),
             // It was interrupted before anybody looked at it.
             Err(Errno::NOENT | Errno::INTR | Errno::AGAIN) => {}
             Err(errno) => {
@@ -40,7 +42,7 @@ pub(crate) fn serve(shared: &Shared, listener: &Listener) {
     }
 }
 
-fn answer(shared: &Shared, listener: &Listener, call: Notification) {
+fn answer(shared: &Shared, listener: &Listener, known: &Known, call: Notification) {
     let handle = || {
         let Some(abi) = Abi::from_audit(call.architecture) else { return Some(Answer::Continue) };
         let Some(number) = abi.call(call.number) else { return Some(Answer::Continue) };
@@ -48,7 +50,10 @@ fn answer(shared: &Shared, listener: &Listener, call: Notification) {
         if call.thread <= 0 {
             return Some(Answer::Continue);
         }
-        let task = Task { listener, call, abi };
+        if let Some(answer) = known.kept_answer(&call) {
+            return Some(answer);
+        }
+        let task = Task { listener, known, call, abi };
         calls::answer(calls::handle(shared, &task, number))
     };
     let answer = catch_unwind(AssertUnwindSafe(handle)).unwrap_or_else(|_| {
@@ -56,7 +61,9 @@ fn answer(shared: &Shared, listener: &Listener, call: Notification) {
         Some(Answer::Failure(Errno::IO))
     });
     if let Some(answer) = answer {
-        // Fails when the caller is gone.
-        let _ = listener.answer(call.id, answer);
+        if listener.answer(call.id, answer).is_err() && matches!(answer, Answer::Value(_)) {
+            // The caller is gone, or a signal has interrupted it: then it calls again, and must not miss what happened.
+            known.keep_answer(&call, answer);
+        }
     }
 }

@@ -88,6 +88,13 @@ impl State {
         self.by_file.get(&file).copied()
     }
 
+    /// The area that a file belongs to, which a thread has as this descriptor.
+    pub(crate) fn seen(&mut self, file: FileId, thread: i32, fd: i32) -> Option<AreaId> {
+        let id = self.area_of(file)?;
+        self.areas.get_mut(&id)?.holders.saw(thread, fd);
+        Some(id)
+    }
+
     /// # Errors
     /// EBADF for an area that is gone.
     pub(crate) fn held(&mut self, id: AreaId) -> Result<&mut Held, Errno> {

@@ -11,6 +11,7 @@ use rustix::fs::{AtFlags, OFlags, StatxFlags};
 use rustix::io::Errno;
 
 use crate::filter::Abi;
+use crate::known::Known;
 use crate::sys::{self, Listener, Notification};
 
 /// Which file a descriptor leads to.
@@ -32,6 +33,7 @@ impl FileId {
 /// A thread in a system call that waits for an answer.
 pub(crate) struct Task<'a> {
     pub(crate) listener: &'a Listener,
+    pub(crate) known: &'a Known,
     pub(crate) call: Notification,
     pub(crate) abi: Abi,
 }
@@ -242,7 +244,8 @@ mod tests {
 
     #[test]
     fn a_status_is_parsed() {
-        let text = b"Name:\tx:y\nTgid:\t12\nPPid:\t3\nUid:\t1\t2\t3\t4\nNStgid:\t12\t5\nCapEff:\t00000000a0000001\n";
+        let text =
+            b"Name:\tx:y\nTgid:\t12\nPPid:\t3\nUid:\t1\t2\t3\t4\nNStgid:\t12\t5\nCapEff:\t00000000a0000001\n";
         let status = Status::parse(text).expect("a status");
         assert_eq!((status.process, status.parent, status.own_number, status.file_user), (12, 3, 5, 4));
         assert_eq!(status.capabilities, 0xa000_0001);

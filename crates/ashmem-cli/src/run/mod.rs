@@ -1,5 +1,6 @@
 //! `ashmem run`: a program with a `/dev/ashmem`, on a kernel without the driver.
 
+mod private;
 mod server;
 
 use std::error::Error;
@@ -11,6 +12,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use ashmem::driver::{device, socket};
+use ashmem_device::model::Flavour;
 use rustix::io::Errno;
 
 pub use server::Arguments as ServerArguments;
@@ -34,6 +36,13 @@ pub struct Arguments {
     /// The socket of the device server. One is started there if there is none. [default: $ASHMEM_DEVICE, or the user's]
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
+    /// A device of the program's own, with this command as its server, which stays the program's parent. Chosen without asking where
+    /// the system lets only ancestors look at a process (Yama's ptrace_scope).
+    #[arg(long, conflicts_with = "socket")]
+    private: bool,
+    /// As the driver of Android's kernels: with GET_FILE_ID, and the size in fdinfo. Implies --private.
+    #[arg(long, conflicts_with = "socket")]
+    android: bool,
     /// The program and its arguments.
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "PROGRAM")]
     program: Vec<OsString>,
@@ -46,6 +55,11 @@ pub fn run(arguments: &Arguments) -> ExitCode {
         ExitCode::from(code)
     };
     let Some((program, rest)) = arguments.program.split_first() else { return ExitCode::from(125) };
+    let is_private = arguments.private || arguments.android;
+    if is_private || arguments.socket.is_none() && !ashmem_device::may_be_served_by_others() {
+        let flavour = if arguments.android { Flavour::Android } else { Flavour::Mainline };
+        return private::run(&arguments.program, flavour).unwrap_or_else(|error| failed(&*error, 125));
+    }
     let path = arguments.socket.clone().or_else(|| device::candidates().into_iter().next());
     let Some(path) = path else {
         return failed(&ashmem_device::Error::NoServer { path: PathBuf::from("off") }, 125);

@@ -114,7 +114,13 @@ mod tests {
 
     fn state() -> impl Strategy<Value = serde_json::Value> {
         let text = ".{0,20}";
-        (prop::collection::vec(text, 0..4), any::<i64>(), text, text, prop::collection::btree_map(text, text, 0..4))
+        (
+            prop::collection::vec(text, 0..4),
+            any::<i64>(),
+            text,
+            text,
+            prop::collection::btree_map(text, text, 0..4),
+        )
             .prop_map(|(fds, pid, metadata, id, annotations)| {
                 serde_json::json!({
                     "ociVersion": "1.0.2", "fds": fds, "pid": pid, "metadata": metadata,

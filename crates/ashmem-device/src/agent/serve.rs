@@ -60,7 +60,8 @@ impl Agent {
         let close_all = move || dropped.into_iter().for_each(drop::<OwnedFd>);
         let spawned = thread::Builder::new().name("closing".into()).spawn(close_all);
         spawned.map_err(failed).map_err(Error::system("start a thread"))?;
-        let work = Work { listener, patience, attach, wake: wake.clone(), waste, connections: VecDeque::new() };
+        let work =
+            Work { listener, patience, attach, wake: wake.clone(), waste, connections: VecDeque::new() };
         let spawned = thread::Builder::new().name("agent".into()).spawn(move || work.run());
         let thread = spawned.map_err(failed).map_err(Error::system("start a thread"))?;
         Ok(Agent { wake, thread: Some(thread) })
@@ -94,7 +95,8 @@ impl<F: Fn(OwnedFd, &ContainerState) -> Result<(), Errno>> Work<F> {
         loop {
             let now = Instant::now();
             paused_until = paused_until.filter(|until| *until > now);
-            let wake_at = self.connections.front().map(|first| first.deadline).into_iter().chain(paused_until).min();
+            let wake_at =
+                self.connections.front().map(|first| first.deadline).into_iter().chain(paused_until).min();
             let Some(events) = self.wait(wake_at, paused_until.is_some()) else { return };
             // Who has said everything need not go because others have come.
             self.proceed_with(&events.readable);
@@ -113,7 +115,8 @@ impl<F: Fn(OwnedFd, &ContainerState) -> Result<(), Errno>> Work<F> {
             polled.push(PollFd::new(&self.listener, PollFlags::IN));
         }
         // A little later than that, for it is to be over then.
-        let rest = until.map(|until| until.saturating_duration_since(Instant::now()) + Duration::from_millis(1));
+        let rest =
+            until.map(|until| until.saturating_duration_since(Instant::now()) + Duration::from_millis(1));
         let rest = rest.and_then(|rest| Timespec::try_from(rest).ok());
         if let Err(errno) = poll(&mut polled, rest.as_ref()) {
             if errno != Errno::INTR {

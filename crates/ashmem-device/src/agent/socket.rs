@@ -83,13 +83,13 @@ impl Drop for Listener {
 /// Opens the directory, or makes it, and sees to it that nobody else writes there.
 fn open_directory(parent: &Path, path: &Path) -> Result<OwnedFd, Error> {
     let refused = |reason| Error::Path { path: path.to_owned(), reason };
-    match fs::mkdir(parent, Mode::RWXU) {
-        Err(Errno::NOENT) => return Err(refused("the directory that its directory should be made in is not there")),
-        // Opening it says what else is wrong.
-        _ => {}
+    // Opening it says what else is wrong.
+    if fs::mkdir(parent, Mode::RWXU) == Err(Errno::NOENT) {
+        return Err(refused("the directory that its directory should be made in is not there"));
     }
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let directory = fs::open(parent, flags, Mode::empty()).map_err(Error::system("open the directory of the socket"))?;
+    let directory =
+        fs::open(parent, flags, Mode::empty()).map_err(Error::system("open the directory of the socket"))?;
     let stat = fs::fstat(&directory).map_err(Error::system("look at the directory of the socket"))?;
     if stat.st_uid != 0 && stat.st_uid != rustix::process::geteuid().as_raw() {
         return Err(refused("the directory is another user's"));

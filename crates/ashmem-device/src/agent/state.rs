@@ -105,7 +105,8 @@ mod tests {
 
     #[test]
     fn what_is_left_out_or_null_is_empty() {
-        let state = ContainerState::parse(br#"{"fds": null, "pid": 1, "state": {"id": "x", "annotations": null}}"#);
+        let state =
+            ContainerState::parse(br#"{"fds": null, "pid": 1, "state": {"id": "x", "annotations": null}}"#);
         let state = state.expect("a state");
         assert!(state.fds.is_empty() && state.state.annotations.is_empty());
         assert_eq!(ContainerState::parse(b"{}").expect("a state"), ContainerState::default());

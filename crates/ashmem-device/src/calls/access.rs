@@ -99,3 +99,13 @@ pub(super) fn read_link(shared: &Shared, task: &Task<'_>, call: Call) -> Result<
         _ => Ok(Reply::Continue),
     }
 }
+
+/// The device has no extended attributes.
+pub(super) fn attributes(task: &Task<'_>, call: Call) -> Result<Reply, Errno> {
+    let Ok(path) = task.read_path(task.argument(0)) else { return Ok(Reply::Continue) };
+    match (place::find(task, libc::AT_FDCWD, &path), call) {
+        (Some(Place::Device), Call::ListAttributes) => Ok(Reply::Value(0)),
+        (Some(Place::Device), _) => Err(Errno::NODATA),
+        _ => Ok(Reply::Continue),
+    }
+}

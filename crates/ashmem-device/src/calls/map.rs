@@ -83,8 +83,7 @@ pub(super) fn mprotect(shared: &Shared, task: &Task<'_>) -> Result<Reply, Errno>
         let areas = mapped.iter().map(|(area, _)| *area).collect::<Vec<_>>();
         areas.into_iter().filter_map(|area| Some((area, state.area(area).ok()?.protection()))).collect()
     };
-    let mask_of =
-        |area| masks.iter().find(|(other, _)| *other == area).map_or(ALL, |(_, mask)| *mask);
+    let mask_of = |area| masks.iter().find(|(other, _)| *other == area).map_or(ALL, |(_, mask)| *mask);
     let process = (status.process, status.parent);
     let allowed = shared.lock().protections.allowed(process, &mapped, &addresses, &mask_of);
     match allowed {
@@ -105,9 +104,9 @@ fn range(start: u64, length: u64) -> Option<Range<u64>> {
 pub(super) fn remap_file_pages(shared: &Shared, task: &Task<'_>) -> Result<Reply, Errno> {
     let Some(addresses) = range(task.argument(0), task.argument(1)) else { return Ok(Reply::Continue) };
     let mapped = mapped(shared, task);
-    let touched = mapped.iter().find(|(_, mapped)| {
-        mapped.addresses.start < addresses.end && addresses.start < mapped.addresses.end
-    });
+    let touched = mapped
+        .iter()
+        .find(|(_, mapped)| mapped.addresses.start < addresses.end && addresses.start < mapped.addresses.end);
     match touched {
         Some((_, mapped)) if mapped.is_shared => Err(Errno::PERM),
         _ => Ok(Reply::Continue),

@@ -40,6 +40,7 @@ pub(crate) fn handle(shared: &Shared, task: &Task<'_>, number: Number) -> Result
         }
         Call::Access | Call::AccessAt | Call::AccessAt2 => access::access(shared, task, number.call),
         Call::ReadLink | Call::ReadLinkAt => access::read_link(shared, task, number.call),
+        Call::GetAttribute | Call::ListAttributes => access::attributes(task, number.call),
         Call::Ioctl => ioctl::ioctl(shared, task),
         Call::Mmap | Call::OldMmap => map::mmap(shared, task, number),
         Call::Mprotect | Call::PkeyMprotect => map::mprotect(shared, task),
@@ -55,15 +56,19 @@ pub(crate) fn handle(shared: &Shared, task: &Task<'_>, number: Number) -> Result
 
 /// The area that a descriptor of the caller's means. The caller waits in a call with it.
 fn area_of(shared: &Shared, task: &Task<'_>, fd: i32) -> Option<AreaId> {
+    if let Some(file) = task.known.file(task.thread(), fd) {
+        if let Some(id) = shared.lock().seen(file, task.thread(), fd) {
+            return Some(id);
+        }
+        task.known.remove(task.thread(), fd);
+    }
     let file = task.memfd(fd)?;
-    let id = shared.area_of(file)?;
+    let id = shared.lock().seen(file, task.thread(), fd)?;
     // What was read is about this caller only if it still waits.
     if !task.is_waiting() {
         return None;
     }
-    if let Ok(held) = shared.lock().held(id) {
-        held.holders.saw(task.thread(), fd);
-    }
+    task.known.insert(task.thread(), fd);
     Some(id)
 }
 
@@ -75,7 +80,7 @@ fn exchange(
     fd: i32,
     file: crate::task::FileId,
 ) -> Result<(), Errno> {
-    if task.memfd(fd) == Some(file) {
+    if task.known.file(task.thread(), fd).or_else(|| task.memfd(fd)) == Some(file) {
         return Ok(());
     }
     let flags = task.flags(fd).ok_or(Errno::BADF)?;

@@ -7,8 +7,8 @@ use rustix::fs::SealFlags;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags};
 
-use super::ioctl::is_administrator;
 use super::Reply;
+use super::ioctl::is_administrator;
 use crate::abi::{NAME_LENGTH, Request};
 use crate::task::{Task, memfd_name};
 
@@ -60,13 +60,17 @@ pub(super) fn ioctl(
             }
             done
         }
-        Request::Pin | Request::Unpin | Request::PinStatus => {
-            match region_with_pins(file) {
-                Some(region) => pins(task, &region, request, argument),
-                None => Ok(Reply::Value(i64::from(request == Request::PinStatus))),
+        Request::Pin | Request::Unpin | Request::PinStatus => match region_with_pins(file) {
+            Some(region) => pins(task, &region, request, argument),
+            None => Ok(Reply::Value(i64::from(request == Request::PinStatus))),
+        },
+        Request::PurgeAll => {
+            if is_administrator(task) {
+                done
+            } else {
+                Err(Errno::PERM)
             }
         }
-        Request::PurgeAll => if is_administrator(task) { done } else { Err(Errno::PERM) },
         Request::FileId => {
             let inode = rustix::fs::fstat(&file)?.st_ino;
             task.write_all(argument, &inode.to_ne_bytes())?;

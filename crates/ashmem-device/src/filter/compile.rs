@@ -16,18 +16,10 @@ const NUMBER: u32 = 0;
 const ARCHITECTURE: u32 = 4;
 const ARGUMENTS: u32 = 16;
 
-const ALLOW: Instruction = Instruction {
-    code: RETURN,
-    if_true: 0,
-    if_false: 0,
-    operand: libc::SECCOMP_RET_ALLOW,
-};
-const NOTIFY: Instruction = Instruction {
-    code: RETURN,
-    if_true: 0,
-    if_false: 0,
-    operand: libc::SECCOMP_RET_USER_NOTIF,
-};
+const ALLOW: Instruction =
+    Instruction { code: RETURN, if_true: 0, if_false: 0, operand: libc::SECCOMP_RET_ALLOW };
+const NOTIFY: Instruction =
+    Instruction { code: RETURN, if_true: 0, if_false: 0, operand: libc::SECCOMP_RET_USER_NOTIF };
 
 /// The program that has somebody look at the calls of the rules, from programs of the given interfaces, and lets everything else pass.
 ///
@@ -151,7 +143,8 @@ mod tests {
     fn expected(abi: Abi, number: i32, arguments: [u64; 6]) -> u32 {
         let Some(row) = abi.call(number) else { return libc::SECCOMP_RET_ALLOW };
         let mut rules = rules().into_iter().filter(|rule| rule.call == row.call);
-        let looked_at = rules.any(|rule| rule.conditions.iter().all(|&condition| holds(condition, arguments)));
+        let looked_at =
+            rules.any(|rule| rule.conditions.iter().all(|&condition| holds(condition, arguments)));
         if looked_at { libc::SECCOMP_RET_USER_NOTIF } else { libc::SECCOMP_RET_ALLOW }
     }
 

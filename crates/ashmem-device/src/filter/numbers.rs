@@ -19,6 +19,9 @@ pub enum Call {
     AccessAt2,
     ReadLink,
     ReadLinkAt,
+    /// `getxattr`, `lgetxattr`, `listxattr`, `llistxattr`: what `ls -l` asks.
+    GetAttribute,
+    ListAttributes,
     Fstat,
     Ftruncate,
     Fallocate,
@@ -175,6 +178,10 @@ const X86_64: &[Number] = &[
     row(77, "ftruncate", Ftruncate),
     row(85, "creat", Creat),
     row(89, "readlink", ReadLink),
+    row(191, "getxattr", GetAttribute),
+    row(192, "lgetxattr", GetAttribute),
+    row(194, "listxattr", ListAttributes),
+    row(195, "llistxattr", ListAttributes),
     row(216, "remap_file_pages", RemapFilePages),
     row(257, "openat", OpenAt),
     row(262, "newfstatat", StatAt),
@@ -195,6 +202,10 @@ const X86_64: &[Number] = &[
 ];
 
 const AARCH64: &[Number] = &[
+    row(8, "getxattr", GetAttribute),
+    row(9, "lgetxattr", GetAttribute),
+    row(11, "listxattr", ListAttributes),
+    row(12, "llistxattr", ListAttributes),
     row(23, "dup", Dup),
     row(25, "fcntl", Fcntl),
     row(29, "ioctl", Ioctl),
@@ -262,6 +273,10 @@ const I386: &[Number] = &[
     long(196, "lstat64", Lstat),
     long(197, "fstat64", Fstat),
     long(221, "fcntl64", Fcntl),
+    row(229, "getxattr", GetAttribute),
+    row(230, "lgetxattr", GetAttribute),
+    row(232, "listxattr", ListAttributes),
+    row(233, "llistxattr", ListAttributes),
     long(239, "sendfile64", Sendfile),
     row(257, "remap_file_pages", RemapFilePages),
     row(295, "openat", OpenAt),
@@ -312,6 +327,10 @@ const ARM: &[Number] = &[
     long(196, "lstat64", Lstat),
     long(197, "fstat64", Fstat),
     long(221, "fcntl64", Fcntl),
+    row(229, "getxattr", GetAttribute),
+    row(230, "lgetxattr", GetAttribute),
+    row(232, "listxattr", ListAttributes),
+    row(233, "llistxattr", ListAttributes),
     long(239, "sendfile64", Sendfile),
     row(253, "remap_file_pages", RemapFilePages),
     row(322, "openat", OpenAt),
@@ -339,7 +358,8 @@ mod tests {
     #[test]
     fn the_native_numbers_are_the_kernel_s() {
         let native = Abi::native()[0];
-        let number = |call| native.numbers().iter().find(|row| row.call == call).map(|row| i64::from(row.number));
+        let number =
+            |call| native.numbers().iter().find(|row| row.call == call).map(|row| i64::from(row.number));
         for (call, expected) in [
             (OpenAt, libc::SYS_openat),
             (OpenAt2, libc::SYS_openat2),

@@ -32,7 +32,9 @@ pub enum BaseError {
     #[error("the profile has another agent look at system calls already")]
     Listening,
     /// Two conditions for one argument are more than libseccomp takes.
-    #[error("the profile decides {call} by its arguments, which cannot be joined with the rules of the device")]
+    #[error(
+        "the profile decides {call} by its arguments, which cannot be joined with the rules of the device"
+    )]
     Conditional {
         /// The system call.
         call: String,
@@ -115,7 +117,8 @@ fn replace(
     let (looked_at, others): (Vec<&str>, Vec<&str>) =
         names.iter().map(String::as_str).partition(|name| ours.contains_key(name));
     if let Some(call) = looked_at.first() {
-        let unconditional = entry.get("args").is_none_or(|args| args.as_array().map_or(args.is_null(), Vec::is_empty));
+        let unconditional =
+            entry.get("args").is_none_or(|args| args.as_array().map_or(args.is_null(), Vec::is_empty));
         if !unconditional {
             return Err(BaseError::Conditional { call: (*call).to_owned() });
         }
@@ -135,12 +138,13 @@ fn replace(
     let calls = ours.iter().filter(|(name, _)| looked_at.contains(name));
     let calls: Calls = calls.map(|(name, alternatives)| (*name, alternatives.clone())).collect();
     for group in grouped(&calls) {
-        syscalls.extend(notify(&entry, &group));
-        // Runtimes leave out rules that say what the default is.
+        // These first: the other way round, libseccomp 2.5.4 loses rules with two arguments on 32-bit architectures. Runtimes leave
+        // out those that say what the default is.
         if action != default {
             let rest = complement(&group.alternatives);
             syscalls.extend(rest.into_iter().map(|args| rule(&entry, &group.names, &action, args)));
         }
+        syscalls.extend(notify(&entry, &group));
     }
     Ok(())
 }
@@ -244,13 +248,17 @@ fn exclude(alternatives: &[Answers], given: &mut Answers, found: &mut Vec<Answer
         return;
     }
     let mut counts: BTreeMap<Question, usize> = BTreeMap::new();
-    alternatives.iter().flat_map(Answers::keys).for_each(|&question| *counts.entry(question).or_default() += 1);
+    alternatives
+        .iter()
+        .flat_map(Answers::keys)
+        .for_each(|&question| *counts.entry(question).or_default() += 1);
     let Some((&question, _)) = counts.iter().max_by_key(|(_, count)| **count) else {
         found.push(given.clone());
         return;
     };
     for answer in [false, true] {
-        let remaining = alternatives.iter().filter(|wanted| wanted.get(&question).is_none_or(|is| *is == answer));
+        let remaining =
+            alternatives.iter().filter(|wanted| wanted.get(&question).is_none_or(|is| *is == answer));
         let mut remaining: Vec<Answers> = remaining.cloned().collect();
         for wanted in &mut remaining {
             wanted.remove(&question);
@@ -268,7 +276,8 @@ fn arguments(answers: &Answers) -> Vec<Value> {
         match *question {
             Question::High(argument) if answer => arguments.push(holds(Condition::High(argument))),
             Question::High(argument) => {
-                arguments.push(json!({ "index": argument, "op": "SCMP_CMP_LT", "value": HIGH, "valueTwo": 0 }));
+                arguments
+                    .push(json!({ "index": argument, "op": "SCMP_CMP_LT", "value": HIGH, "valueTwo": 0 }));
             }
             Question::Bit(argument, bit) => {
                 let (mask, value) = bits.entry(argument).or_default();
@@ -324,7 +333,10 @@ mod tests {
                 std::fs::write(&path, &made).expect("written");
             }
             let shipped = std::fs::read_to_string(&path).expect("a shipped profile");
-            assert!(shipped == made, "{path} is not what is made of the rules: test again with WRITE_PROFILES=1");
+            assert!(
+                shipped == made,
+                "{path} is not what is made of the rules: test again with WRITE_PROFILES=1"
+            );
         }
     }
 
@@ -346,7 +358,8 @@ mod tests {
     /// The actions of all rules that hold.
     fn actions(profile: &Value, name: &str, arguments: [u64; 6]) -> Vec<String> {
         let rules = profile["syscalls"].as_array().expect("rules").iter();
-        let rules = rules.filter(|rule| names(rule.as_object().expect("a rule")).iter().any(|has| has == name));
+        let rules =
+            rules.filter(|rule| names(rule.as_object().expect("a rule")).iter().any(|has| has == name));
         let matching = rules.filter(|rule| matches(rule, arguments));
         let mut actions: Vec<String> =
             matching.map(|rule| rule["action"].as_str().expect("an action").to_owned()).collect();
@@ -399,10 +412,13 @@ mod tests {
     #[test]
     fn rules_have_one_condition_for_an_argument() {
         for (_, abis) in MACHINES {
-            for profile in [profile(&abis, socket()), add_to(allowing_base(), &abis, socket()).expect("a profile")] {
+            for profile in
+                [profile(&abis, socket()), add_to(allowing_base(), &abis, socket()).expect("a profile")]
+            {
                 for rule in profile["syscalls"].as_array().expect("rules") {
                     let args = rule["args"].as_array().into_iter().flatten();
-                    let mut indices: Vec<u64> = args.map(|arg| arg["index"].as_u64().expect("a number")).collect();
+                    let mut indices: Vec<u64> =
+                        args.map(|arg| arg["index"].as_u64().expect("a number")).collect();
                     indices.sort_unstable();
                     assert!(indices.windows(2).all(|pair| pair[0] != pair[1]), "{rule}");
                 }
@@ -470,6 +486,8 @@ mod tests {
             let profile = profile(&abis, socket()).to_string();
             assert!(!profile.contains("\"write\"") && profile.contains("\"read\""));
         }
-        assert!(Abi::X86_64.numbers().iter().any(|row| row.call == Call::Write && row.name == NOT_IN_CONTAINERS));
+        assert!(
+            Abi::X86_64.numbers().iter().any(|row| row.call == Call::Write && row.name == NOT_IN_CONTAINERS)
+        );
     }
 }

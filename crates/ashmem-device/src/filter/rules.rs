@@ -38,7 +38,8 @@ const DRIVER: Condition = Condition::Masked { argument: 1, mask: 0xff00, value: 
 #[must_use]
 pub fn rules() -> Vec<Rule> {
     let mut rules = Vec::new();
-    let mut rule = |call, conditions: &[Condition]| rules.push(Rule { call, conditions: conditions.to_vec() });
+    let mut rule =
+        |call, conditions: &[Condition]| rules.push(Rule { call, conditions: conditions.to_vec() });
     // The device's path, and what stands for it in `/proc`.
     for call in [
         Call::Open,
@@ -54,6 +55,8 @@ pub fn rules() -> Vec<Rule> {
         Call::AccessAt2,
         Call::ReadLink,
         Call::ReadLinkAt,
+        Call::GetAttribute,
+        Call::ListAttributes,
     ] {
         rule(call, &[]);
     }

@@ -38,7 +38,12 @@ pub enum Refusal {
 pub fn install(program: &[Instruction]) -> Result<OwnedFd, Refusal> {
     let instructions: Vec<libc::sock_filter> = program
         .iter()
-        .map(|line| libc::sock_filter { code: line.code, jt: line.if_true, jf: line.if_false, k: line.operand })
+        .map(|line| libc::sock_filter {
+            code: line.code,
+            jt: line.if_true,
+            jf: line.if_false,
+            k: line.operand,
+        })
         .collect();
     let length = u16::try_from(instructions.len()).map_err(|_| Refusal::Unsupported(Errno::INVAL))?;
     let program = libc::sock_fprog { len: length, filter: instructions.as_ptr().cast_mut() };
