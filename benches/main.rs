@@ -16,6 +16,7 @@
 mod binder;
 mod contention;
 mod cutils;
+mod device;
 mod frame;
 mod leases;
 mod memory;
@@ -49,6 +50,9 @@ fn main() -> ExitCode {
         if flag == binder::SERVER {
             return binder::server(rest);
         }
+        if flag == device::WORKER {
+            return device::worker(rest);
+        }
         if flag == pool::CONSUMER {
             return pool::consumer(rest);
         }
@@ -67,6 +71,7 @@ fn main() -> ExitCode {
     ring::run(&mut suite);
     pool::run(&mut suite);
     cutils::run(&mut suite);
+    device::run(&mut suite);
     binder::run(&mut suite);
     let all_met = suite.finish();
     let strict = std::env::var_os(STRICT).is_some_and(|value| value != "0");

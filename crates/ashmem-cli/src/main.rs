@@ -11,6 +11,7 @@ mod memory;
 mod metrics;
 mod progress;
 mod run;
+mod seccomp_agent;
 mod served;
 mod services;
 mod share;
@@ -52,6 +53,7 @@ enum Command {
     Demo(demo::Arguments),
     Daemon(daemon::Arguments),
     Run(run::Arguments),
+    SeccompAgent(seccomp_agent::Arguments),
     Bench(bench::Arguments),
     #[command(hide = true)]
     Completions(manual::Completions),
@@ -98,6 +100,7 @@ fn run(command: &Command) -> Result<bool, Box<dyn Error>> {
         Command::Completions(arguments) => manual::run_completions(arguments)?,
         Command::Manual(arguments) => manual::run_manual(arguments)?,
         Command::Daemon(arguments) => daemon::run(arguments)?,
+        Command::SeccompAgent(arguments) => seccomp_agent::run(arguments)?,
         Command::Demo(arguments) => return Ok(demo::run(arguments)?),
         Command::Bench(arguments) => return Ok(bench::run(arguments)?),
         Command::Viewer => demo::run_viewer()?,

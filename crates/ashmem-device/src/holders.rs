@@ -28,6 +28,15 @@ impl Holders {
         self.seen.truncate(REMEMBERED);
     }
 
+    /// The processes (or threads of theirs) that had one when it was seen last.
+    pub(crate) fn processes(&self) -> Vec<u32> {
+        let mut processes: Vec<u32> =
+            self.seen.iter().filter_map(|&(thread, _)| u32::try_from(thread).ok()).collect();
+        processes.sort_unstable();
+        processes.dedup();
+        processes
+    }
+
     /// Whether any process has a descriptor of one of these files, as far as this process may see.
     pub(crate) fn has_any(&mut self, files: &[FileId]) -> bool {
         let leads_there = |thread, fd| memfd_of(thread, fd).is_some_and(|file| files.contains(&file));

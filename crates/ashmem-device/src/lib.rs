@@ -1,6 +1,7 @@
 //! Android's `/dev/ashmem` for programs that open it, on a kernel without the driver.
 
 mod abi;
+pub mod agent;
 mod caches;
 mod calls;
 mod door;
@@ -16,6 +17,7 @@ mod node;
 mod pins;
 mod place;
 mod protect;
+mod reclaim;
 mod run;
 mod serve;
 mod server;
@@ -27,3 +29,9 @@ pub use door::{serve_connection, serve_socket};
 pub use error::Error;
 pub use run::{launch, may_be_served_by_others};
 pub use server::{Options, Server};
+
+/// Seccomp's notifications, for benchmarks.
+#[doc(hidden)]
+pub mod notification {
+    pub use crate::sys::{Answer, Instruction, Listener, Notification, Refusal, install};
+}

@@ -21,6 +21,8 @@ pub(crate) struct Pins {
     closed: Option<Option<ashmem::Mapping>>,
     /// A holder that knows nothing of the device has the page states.
     is_shared: bool,
+    /// Who reclaims has been told.
+    is_listed: bool,
 }
 
 impl Pins {
@@ -167,6 +169,25 @@ impl Pins {
         let state = self.region.as_ref()?.state_fd()?.try_clone_to_owned().ok()?;
         self.is_shared = true;
         Some(state)
+    }
+
+    pub(crate) fn is_shared(&self) -> bool {
+        self.is_shared
+    }
+
+    /// What can be reclaimed from, if there is anything.
+    pub(crate) fn region(&self) -> Option<&Region> {
+        self.region.as_ref().filter(|_| self.closed.is_none())
+    }
+
+    /// Whether who reclaims is to be told that there is something now.
+    pub(crate) fn list(&mut self) -> bool {
+        self.region().is_some() && !std::mem::replace(&mut self.is_listed, true)
+    }
+
+    /// There is nothing any more.
+    pub(crate) fn unlist(&mut self) {
+        self.is_listed = false;
     }
 
     /// The region, and a range of pages in bytes.

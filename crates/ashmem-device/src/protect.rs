@@ -52,7 +52,8 @@ impl Protections {
     ) {
         self.narrowed |= mask != full;
         let mappings = self.mappings(process, parent);
-        mappings.refresh(mapped, mask);
+        // What nobody took note of was made while everything was allowed.
+        mappings.refresh(mapped, full);
         mappings.pending.insert(area, mask);
     }
 
@@ -62,14 +63,10 @@ impl Protections {
         (process, parent): (i32, i32),
         mapped: &[(AreaId, Mapped)],
         addresses: &Range<u64>,
-        mask_of: &dyn Fn(AreaId) -> u64,
+        full: u64,
     ) -> Option<u64> {
         let mappings = self.mappings(process, parent);
-        let fallback = mapped
-            .iter()
-            .find(|(_, mapped)| overlap(&mapped.addresses, addresses).is_some())
-            .map_or(0, |(area, _)| mask_of(*area));
-        mappings.refresh(mapped, fallback);
+        mappings.refresh(mapped, full);
         let touched = mappings.known.iter().filter(|known| overlap(&known.addresses, addresses).is_some());
         touched.map(|known| known.mask).reduce(|a, b| a & b)
     }

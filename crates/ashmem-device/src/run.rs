@@ -3,6 +3,8 @@
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::sync::mpsc::channel;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use ashmem::driver::socket;
@@ -35,9 +37,18 @@ pub fn launch(socket: &OwnedFd, program: &OsStr, arguments: &[OsString]) -> Erro
         Err(source) => return failed(source),
     };
     let filter = compile(Abi::native());
-    match install(&filter) {
-        Ok(listener) => {
-            if let Err(error) = introduce(socket, listener) {
+    // What this thread says from then on waits for the server itself; another has no filter.
+    let (sender, listener) = channel();
+    let (installed, introduced) = thread::scope(|scope| {
+        let introducing =
+            scope.spawn(move || listener.recv().map_or(Ok(()), |listener| introduce(socket, listener)));
+        let installed = install(&filter).map(|listener| drop(sender.send(listener)));
+        drop(sender);
+        (installed, introducing.join().unwrap_or(Err(Error::Refused)))
+    });
+    match installed {
+        Ok(()) => {
+            if let Err(error) = introduced {
                 return error;
             }
         }

@@ -8,9 +8,13 @@ use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
+use rustix::process::Resource;
+
+use ashmem_driver::Policy;
 
 use crate::error::Error;
 use crate::model::Flavour;
+use crate::reclaim::{Bell, Keeper};
 use crate::serve::serve;
 use crate::state::Shared;
 use crate::sys::Listener;
@@ -39,12 +43,13 @@ impl Default for Options {
 /// # Examples
 /// ```no_run
 /// use ashmem_device::{Options, Server};
-/// # fn received() -> std::os::fd::OwnedFd { unimplemented!() }
+/// # fn attach_one(received: std::os::fd::OwnedFd) -> Result<(), Box<dyn std::error::Error>> {
 ///
 /// let server = Server::new(Options::default())?;
 /// // A listener from seccomp(2), as container runtimes send it.
-/// server.attach(received())?;
-/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// server.attach(received)?;
+/// # Ok(())
+/// # }
 /// ```
 pub struct Server {
     shared: Arc<Shared>,
@@ -58,7 +63,14 @@ impl Server {
     /// [`Error::System`] when there can be no thread.
     pub fn new(options: Options) -> Result<Arc<Server>, Error> {
         let reclaimer = ashmem::Reclaimer::builder().without_thread().build();
-        let shared = Arc::new(Shared::new(options.flavour, reclaimer));
+        raise_limit();
+        let bell = Bell::new().map_err(Error::system("make an event"))?;
+        let shared = Arc::new(Shared::new(options.flavour, reclaimer, bell));
+        let keeper = Keeper { shared: shared.clone(), policy: Arc::new(Policy::default()) };
+        thread::Builder::new()
+            .name("ashmem-reclaim".into())
+            .spawn(move || ashmem_driver::reclaim::run(&keeper))
+            .map_err(|source| Error::System { operation: "start a thread", source })?;
         let weak = Arc::downgrade(&shared);
         let keeping = thread::Builder::new().name("ashmem-device".into()).spawn(move || keep(&weak));
         keeping.map_err(|source| Error::System { operation: "start a thread", source })?;
@@ -122,7 +134,15 @@ impl Server {
     }
 }
 
-/// Forgets what nobody has, and reclaims.
+/// Each area takes a few descriptors: as many as the system allows.
+fn raise_limit() {
+    let mut limit = rustix::process::getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // Where that is refused, fewer areas have room.
+    let _ = rustix::process::setrlimit(Resource::Nofile, limit);
+}
+
+/// Forgets what nobody has.
 fn keep(shared: &Weak<Shared>) {
     loop {
         thread::sleep(PAUSE);
@@ -134,7 +154,11 @@ fn keep(shared: &Weak<Shared>) {
                 held.files.trim();
             }
         }
-        drop(state);
-        let _ = shared.reclaimer.run_once();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.shared.bell.end();
     }
 }

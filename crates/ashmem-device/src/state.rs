@@ -4,22 +4,27 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use ashmem_driver::reclaim::Served;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
+use crate::calls::message::Mail;
 use crate::files::Files;
 use crate::holders::Holders;
 use crate::model::{Access, AreaId, Device, Flavour, MapCall, MapKind, Pin};
 use crate::node::Node;
 use crate::pins::Pins;
 use crate::protect::Protections;
+use crate::reclaim::Bell;
 use crate::task::FileId;
 
 /// What all listeners have in common. No client's memory is touched, and no client's file asked, while the state is locked.
 pub(crate) struct Shared {
     state: Mutex<State>,
     pub(crate) node: Node,
+    pub(crate) mail: Mail,
     pub(crate) reclaimer: ashmem::Reclaimer,
+    pub(crate) bell: Bell,
 }
 
 /// The driver's state, and what stands for its memory.
@@ -38,14 +43,14 @@ pub(crate) struct Held {
 }
 
 impl Shared {
-    pub(crate) fn new(flavour: Flavour, reclaimer: ashmem::Reclaimer) -> Shared {
+    pub(crate) fn new(flavour: Flavour, reclaimer: ashmem::Reclaimer, bell: Bell) -> Shared {
         let state = State {
             device: Device::new(ashmem::page_size(), flavour),
             areas: HashMap::new(),
             by_file: HashMap::new(),
             protections: Protections::default(),
         };
-        Shared { state: Mutex::new(state), node: Node::new(), reclaimer }
+        Shared { state: Mutex::new(state), node: Node::new(), mail: Mail::default(), reclaimer, bell }
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
@@ -191,13 +196,30 @@ impl State {
     }
 
     /// UNPIN.
-    pub(crate) fn unpin(&mut self, id: AreaId, pin: Pin, reclaimer: &ashmem::Reclaimer) -> Result<(), Errno> {
+    pub(crate) fn unpin(&mut self, id: AreaId, pin: Pin, shared: &Shared) -> Result<(), Errno> {
         let pages = self.device.request(id, pin)?;
         self.observe(id, pages);
         let pages = self.device.unpin(id, pin)?;
         let held = self.held(id)?;
-        held.pins.unpin(&held.files, pages, reclaimer);
+        held.pins.unpin(&held.files, pages, &shared.reclaimer);
+        if held.pins.list() {
+            shared.bell.ring();
+        }
         Ok(())
+    }
+
+    /// The areas that something can be taken from, each with the processes that have it.
+    pub(crate) fn served(&mut self) -> Vec<Served> {
+        let mut served = Vec::new();
+        for (id, held) in &mut self.areas {
+            if self.device.unpinned(*id).next().is_none() && !held.pins.is_shared() {
+                held.pins.unlist();
+                continue;
+            }
+            let Some(region) = held.pins.region() else { continue };
+            served.push(Served { region: region.clone(), processes: held.holders.processes() });
+        }
+        served
     }
 
     /// GET_PIN_STATUS: whether everything is pinned.

@@ -45,6 +45,13 @@ use std::time::{Duration, Instant};
 
 use ashmem::{Freed, Region};
 
+/// The thread that reclaims, for other servers that have regions of several processes.
+#[doc(hidden)]
+pub mod reclaim {
+    pub use crate::table::Served;
+    pub use crate::turn::{Counts, Host, run};
+}
+
 pub use self::error::{Error, Result};
 pub use self::listen::{Audience, Listener};
 pub use self::policy::{Policy, PolicyError};

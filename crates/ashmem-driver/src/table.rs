@@ -19,11 +19,11 @@ pub(crate) type ClientId = u64;
 
 /// A region as whoever reclaims sees it.
 #[derive(Clone, Debug)]
-pub(crate) struct Served {
-    pub(crate) region: Region,
+pub struct Served {
+    /// The region.
+    pub region: Region,
     /// The processes that have registered it.
-    #[allow(dead_code, reason = "for who reclaims by cgroup")]
-    pub(crate) processes: Vec<u32>,
+    pub processes: Vec<u32>,
 }
 
 #[derive(Debug, Default)]

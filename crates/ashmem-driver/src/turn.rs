@@ -40,31 +40,36 @@ const NOTES: Duration = Duration::from_millis(100);
 
 /// Counts since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Counts {
-    pub(crate) looks: u64,
+#[non_exhaustive]
+pub struct Counts {
+    /// Looks at the limits.
+    pub looks: u64,
     /// Looks at a limit with too little left.
-    pub(crate) shortages: u64,
+    pub shortages: u64,
     /// Stalls that something was done about.
-    pub(crate) stalls: u64,
+    pub stalls: u64,
     /// Counts that found more unpinned memory than a budget.
-    pub(crate) over_budget: u64,
+    pub over_budget: u64,
 }
 
 /// What the loop is told, and tells.
-pub(crate) trait Host {
+pub trait Host {
+    /// The regions to take from, at each look.
     fn served(&self) -> Vec<Served>;
+    /// The policy in force.
     fn policy(&self) -> Arc<Policy>;
     /// Without a thread of its own.
     fn reclaimer(&self) -> &Reclaimer;
     /// An eventfd that is readable after regions were registered, after another policy was set, and when it is the end.
     fn wake(&self) -> BorrowedFd<'_>;
+    /// Whether this is the end.
     fn is_stopping(&self) -> bool;
     /// Some ten times a second at the most, and before a longer sleep.
     fn note(&self, limits: Vec<snapshot::Limit>, counts: Counts);
 }
 
 /// Reclaims until the host is stopping.
-pub(crate) fn run(host: &impl Host) {
+pub fn run(host: &impl Host) {
     ashmem::be_prompt();
     let mut turn = Turn::new(Proc::default(), Box::new(SystemClock::new()), host.reclaimer().clone());
     let mut noted: Option<Instant> = None;

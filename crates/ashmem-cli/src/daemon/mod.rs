@@ -1,6 +1,6 @@
 //! `ashmem daemon`: the driver daemon.
 
-mod log;
+pub mod log;
 mod passed;
 
 use std::io::Write;

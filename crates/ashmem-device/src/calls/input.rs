@@ -51,7 +51,7 @@ fn offset(task: &Task<'_>) -> i64 {
 }
 
 /// `struct iovec`s.
-fn vectors(task: &Task<'_>, address: u64, count: u64) -> Result<Vec<(u64, u64)>, Errno> {
+pub(super) fn vectors(task: &Task<'_>, address: u64, count: u64) -> Result<Vec<(u64, u64)>, Errno> {
     if count > VECTORS_MAX {
         return Err(Errno::INVAL);
     }

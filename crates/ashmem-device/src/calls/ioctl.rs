@@ -68,7 +68,7 @@ fn on_area(
         }
         Request::Unpin => {
             let pin = read_pin(task, argument)?;
-            shared.lock().unpin(id, pin, &shared.reclaimer)?;
+            shared.lock().unpin(id, pin, shared)?;
             done
         }
         Request::PinStatus => {

@@ -78,14 +78,8 @@ pub(super) fn mprotect(shared: &Shared, task: &Task<'_>) -> Result<Reply, Errno>
     let Some(status) = task.status() else { return Ok(Reply::Continue) };
     let implied = if protection & READ != 0 && task.read_implies_exec() { EXEC } else { 0 };
     let wanted = (protection | implied) & ALL;
-    let masks: Vec<(AreaId, u64)> = {
-        let mut state = shared.lock();
-        let areas = mapped.iter().map(|(area, _)| *area).collect::<Vec<_>>();
-        areas.into_iter().filter_map(|area| Some((area, state.area(area).ok()?.protection()))).collect()
-    };
-    let mask_of = |area| masks.iter().find(|(other, _)| *other == area).map_or(ALL, |(_, mask)| *mask);
     let process = (status.process, status.parent);
-    let allowed = shared.lock().protections.allowed(process, &mapped, &addresses, &mask_of);
+    let allowed = shared.lock().protections.allowed(process, &mapped, &addresses, ALL);
     match allowed {
         Some(allowed) if wanted & !allowed != 0 => Err(Errno::ACCESS),
         // WRITE is the kernel's to refuse, through the seal.

@@ -5,6 +5,7 @@ mod descriptor;
 mod input;
 mod ioctl;
 mod map;
+pub(crate) mod message;
 mod open;
 mod position;
 mod shim;
@@ -33,6 +34,7 @@ pub(crate) enum Reply {
 
 /// Handles a call; an error is what the call returns.
 pub(crate) fn handle(shared: &Shared, task: &Task<'_>, number: Number) -> Result<Reply, Errno> {
+    shared.mail.heard_of(task.thread());
     match number.call {
         Call::Open | Call::Creat | Call::OpenAt | Call::OpenAt2 => open::open(shared, task, number.call),
         Call::Stat | Call::Lstat | Call::StatAt | Call::Statx | Call::Fstat => {
@@ -49,6 +51,8 @@ pub(crate) fn handle(shared: &Shared, task: &Task<'_>, number: Number) -> Result
         Call::Read | Call::Readv | Call::Pread | Call::Preadv | Call::Preadv2 => {
             input::read(shared, task, number.call)
         }
+        Call::SendMessage => message::send(shared, task),
+        Call::ReceiveMessage => message::receive(shared, task),
         Call::Lseek | Call::LongSeek => position::seek(shared, task, number.call),
         _ => descriptor::refuse(shared, task, number.call),
     }

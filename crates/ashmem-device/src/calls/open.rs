@@ -87,13 +87,13 @@ fn open_device(shared: &Shared, task: &Task<'_>, flags: OFlags) -> Result<Reply,
     }
     let (id, description) = {
         let mut state = shared.lock();
-        let id = state.open(access)?;
+        let id = state.open(access).map_err(on_behalf)?;
         let file = state.held(id)?.files.id();
         match state.description(id, file, flags) {
             Ok(description) => (id, description),
             Err(errno) => {
                 state.forget(id);
-                return Err(errno);
+                return Err(on_behalf(errno));
             }
         }
     };
@@ -103,6 +103,11 @@ fn open_device(shared: &Shared, task: &Task<'_>, flags: OFlags) -> Result<Reply,
         shared.lock().forget(id);
     }
     given
+}
+
+/// When this process has no more descriptors, that is not the caller's limit.
+fn on_behalf(errno: Errno) -> Errno {
+    if errno == Errno::MFILE { Errno::NFILE } else { errno }
 }
 
 /// `/proc/PID/fdinfo/N` of an area's descriptor.

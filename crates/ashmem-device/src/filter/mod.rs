@@ -11,5 +11,5 @@ mod rules;
 
 pub use compile::compile;
 pub use numbers::{Abi, Call, Number, Width};
-pub use profile::profile;
+pub use profile::{BaseError, add_to, profile};
 pub use rules::{Condition, HIGH, Rule, rules};

@@ -53,6 +53,8 @@ pub enum Call {
     CopyFileRange,
     Splice,
     Sendfile,
+    SendMessage,
+    ReceiveMessage,
 }
 
 /// A binary interface of the kernel's.
@@ -172,6 +174,8 @@ const X86_64: &[Number] = &[
     row(21, "access", Access),
     row(32, "dup", Dup),
     row(40, "sendfile", Sendfile),
+    row(46, "sendmsg", SendMessage),
+    row(47, "recvmsg", ReceiveMessage),
     row(72, "fcntl", Fcntl),
     row(74, "fsync", Fsync),
     row(75, "fdatasync", Fdatasync),
@@ -230,6 +234,8 @@ const AARCH64: &[Number] = &[
     row(82, "fsync", Fsync),
     row(83, "fdatasync", Fdatasync),
     row(84, "sync_file_range", SyncFileRange),
+    row(211, "sendmsg", SendMessage),
+    row(212, "recvmsg", ReceiveMessage),
     row(222, "mmap", Mmap),
     row(226, "mprotect", Mprotect),
     row(234, "remap_file_pages", RemapFilePages),
@@ -288,6 +294,8 @@ const I386: &[Number] = &[
     row(324, "fallocate", Fallocate),
     row(333, "preadv", Preadv),
     row(334, "pwritev", Pwritev),
+    row(370, "sendmsg", SendMessage),
+    row(372, "recvmsg", ReceiveMessage),
     row(377, "copy_file_range", CopyFileRange),
     row(378, "preadv2", Preadv2),
     row(379, "pwritev2", Pwritev2),
@@ -333,6 +341,8 @@ const ARM: &[Number] = &[
     row(233, "llistxattr", ListAttributes),
     long(239, "sendfile64", Sendfile),
     row(253, "remap_file_pages", RemapFilePages),
+    row(296, "sendmsg", SendMessage),
+    row(297, "recvmsg", ReceiveMessage),
     row(322, "openat", OpenAt),
     long(327, "fstatat64", StatAt),
     row(332, "readlinkat", ReadLinkAt),
@@ -395,6 +405,8 @@ mod tests {
             (CopyFileRange, libc::SYS_copy_file_range),
             (Splice, libc::SYS_splice),
             (Sendfile, libc::SYS_sendfile),
+            (SendMessage, libc::SYS_sendmsg),
+            (ReceiveMessage, libc::SYS_recvmsg),
         ] {
             assert_eq!(number(call), Some(expected), "{call:?}");
         }

@@ -1,9 +1,12 @@
 //! What no library has: seccomp's system calls, and another process's memory.
 
 mod execute;
+pub(crate) mod control;
 mod lease;
 mod memory;
+pub(crate) mod message;
 mod notification;
+pub(crate) mod ptrace;
 mod seccomp;
 
 pub(crate) use execute::Program;

@@ -3,6 +3,7 @@
 //! and `mapping.rs`.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+mod compare;
 mod kernel;
 mod language;
 mod mapping;
@@ -13,17 +14,7 @@ mod reading;
 use std::path::{Path, PathBuf};
 
 use ashmem_device::model::Flavour;
-use kernel::Kernel;
-use language::Operation;
-use operations::perform;
-
-/// Lines of all traces, of which these were compared.
-#[derive(Default)]
-struct Count {
-    operations: usize,
-    compared: usize,
-    remarks: usize,
-}
+use compare::{Count, replay};
 
 fn traces() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/traces")
@@ -31,41 +22,6 @@ fn traces() -> PathBuf {
 
 fn read(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
-
-/// Performs a program and compares; a list of differences.
-fn replay(program: &str, trace: &str, flavour: Flavour, count: &mut Count) -> Vec<String> {
-    let mut differences = Vec::new();
-    let mut kernel = Kernel::new(flavour);
-    let mut recorded = trace.lines().skip(1).peekable();
-    let mut number = 0;
-    for line in program.lines().filter(|line| !line.is_empty()) {
-        let expected = recorded.next().expect("the trace is shorter than its program");
-        if line.starts_with('#') {
-            assert_eq!(line, expected);
-            continue;
-        }
-        number += 1;
-        count.operations += 1;
-        let remark = recorded.next_if(|line| line.starts_with("#~"));
-        let printed = perform(&mut kernel, &Operation::parse(line));
-        let head = format!("{number:04} {line}  => ");
-        assert!(expected.starts_with(&head), "{expected} belongs to another program");
-        if let Some(text) = printed.text {
-            count.compared += 1;
-            if expected[head.len()..] != text {
-                differences.push(format!("{expected} | {text}"));
-            }
-        }
-        if let Some(text) = printed.remark {
-            count.remarks += 1;
-            if remark != Some(text.as_str()) {
-                differences.push(format!("{remark:?} | {text}"));
-            }
-        }
-    }
-    assert_eq!(recorded.next(), Some(format!("# end {number} ops").as_str()));
-    differences
 }
 
 #[test]

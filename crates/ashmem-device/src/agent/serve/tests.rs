@@ -206,7 +206,7 @@ fn a_flood_of_connections_pushes_out_the_oldest() {
 }
 
 #[test]
-fn strangers_are_refused() {
+fn who_connects_is_known() {
     // A pair's peer is this process itself: whoever that is may send.
     let (ours, _theirs) = UnixStream::pair().expect("a pair");
     let connection = Connection::new(ours.into(), Instant::now());

@@ -1,0 +1,176 @@
+//! Who waits for a message, and who is just sending one.
+//!
+//! A receiver that finds nothing says so here ([`Mail::expect`]), looks once more, and goes to wait in the kernel. A sender of an area says
+//! so ([`Mail::announce`]), has those that wait enter their call again, and goes on. Both say it before they look for the other, under
+//! one lock: either the sender finds the receiver, or the receiver finds that something is coming, and waits for that.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::discard::Discard;
+use super::kick::{self, Doing, Waiting};
+use crate::model::AreaId;
+use crate::sys::message::Received;
+
+/// How long a sender that the kernel is about to let go on is waited for, at most. It takes microseconds, but not where there is no
+/// processor for it.
+const ON_ITS_WAY: Duration = Duration::from_millis(50);
+
+/// So many receivers are told of one message.
+const KICKED: usize = 64;
+
+/// So many are remembered, before those that do something else by now are forgotten.
+const REMEMBERED: usize = 1024;
+
+/// What could not be handed over is kept so long, and so much of it.
+const KEPT_FOR: Duration = Duration::from_secs(10);
+const KEPT: usize = 16;
+
+#[derive(Debug, Default)]
+pub(crate) struct Mail {
+    state: Mutex<State>,
+    /// How many threads are in there: most calls need not look.
+    count: AtomicUsize,
+    /// One at a time, so that nobody finds a thread traced by another sender and goes on before it was interrupted.
+    kicking: Mutex<()>,
+    pub(super) discard: Discard,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Threads that wait, each with the number of its call.
+    waiting: HashMap<i32, i32>,
+    sending: Vec<Sending>,
+    kept: Vec<Kept>,
+}
+
+/// A thread that sends an area.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sending {
+    thread: i32,
+    call: i32,
+    area: AreaId,
+    until: Instant,
+}
+
+#[derive(Debug)]
+struct Kept {
+    socket: u64,
+    since: Instant,
+    message: Received,
+}
+
+impl Sending {
+    /// Whether it has sent it.
+    fn is_over(&self) -> bool {
+        match kick::doing(self.thread) {
+            Doing::Running => false,
+            Doing::Waiting(call) => call != self.call,
+            Doing::Unknown => true,
+        }
+    }
+}
+
+impl Mail {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn counted(&self, state: &State) {
+        self.count.store(state.waiting.len() + state.sending.len(), Ordering::Relaxed);
+    }
+
+    /// A thread has entered a call: whatever it waited for or was sending is over.
+    pub(crate) fn heard_of(&self, thread: i32) {
+        // Only its own listener's thread, this one, adds it.
+        if self.count.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        let mut state = self.lock();
+        state.waiting.remove(&thread);
+        state.sending.retain(|sending| sending.thread != thread);
+        self.counted(&state);
+    }
+
+    /// A thread is about to wait in the kernel, unless something is coming: then that is returned.
+    pub(super) fn expect(&self, thread: i32, call: i32) -> Option<Sending> {
+        let mut state = self.lock();
+        let now = Instant::now();
+        state.sending.retain(|sending| now < sending.until);
+        let coming = state.sending.first().copied();
+        if coming.is_none() {
+            state.waiting.insert(thread, call);
+            if state.waiting.len() > REMEMBERED {
+                state.waiting.retain(|&thread, call| kick::doing(thread) == Doing::Waiting(*call));
+            }
+        }
+        self.counted(&state);
+        coming
+    }
+
+    /// Whether what was coming is still to be waited for.
+    pub(super) fn is_coming(&self, sending: &Sending) -> bool {
+        if Instant::now() < sending.until && !sending.is_over() {
+            return true;
+        }
+        let mut state = self.lock();
+        state.sending.retain(|other| other.thread != sending.thread);
+        self.counted(&state);
+        false
+    }
+
+    /// A thread, which waits in this call, is about to send an area: everybody who may be waiting for it is told.
+    pub(super) fn announce(&self, thread: i32, call: i32, area: AreaId) {
+        let sending = |until| Sending { thread, call, area, until };
+        let waiting: Vec<Waiting> = {
+            let mut state = self.lock();
+            state.sending.push(sending(Instant::now() + 2 * ON_ITS_WAY));
+            self.counted(&state);
+            state.waiting.iter().map(|(&thread, &call)| (thread, call)).take(KICKED).collect()
+        };
+        if !waiting.is_empty() {
+            let one_at_a_time = self.kicking.lock();
+            kick::kick(waiting);
+            drop(one_at_a_time);
+        }
+        let mut state = self.lock();
+        // It is let go on now.
+        state.sending.retain(|other| other.thread != thread);
+        state.sending.push(sending(Instant::now() + ON_ITS_WAY));
+        self.counted(&state);
+    }
+
+    /// An area has arrived: whoever sent it last has done so.
+    pub(super) fn arrived(&self, area: AreaId) {
+        let mut state = self.lock();
+        state.sending.retain(|sending| sending.area != area);
+        self.counted(&state);
+    }
+
+    /// Keeps what was received from a socket for a caller that could not be told: on kernels where signals interrupt even a
+    /// notification that is being answered, or when it was killed. Whoever receives next has it.
+    pub(super) fn keep(&self, socket: u64, message: Received) {
+        let mut state = self.lock();
+        state.kept.push(Kept { socket, since: Instant::now(), message });
+        let excess = state.kept.len().saturating_sub(KEPT);
+        let dropped: Vec<Kept> = state.kept.drain(..excess).collect();
+        drop(state);
+        drop(dropped);
+    }
+
+    /// What is kept of a socket, and what has been kept for too long.
+    pub(super) fn kept(&self, socket: u64) -> (Option<Received>, Vec<Received>) {
+        let mut state = self.lock();
+        if state.kept.is_empty() {
+            return (None, Vec::new());
+        }
+        let kept = std::mem::take(&mut state.kept);
+        let (old, kept) = kept.into_iter().partition::<Vec<_>, _>(|kept| kept.since.elapsed() > KEPT_FOR);
+        state.kept = kept;
+        let old = old.into_iter().map(|kept| kept.message).collect();
+        let place = state.kept.iter().position(|kept| kept.socket == socket);
+        (place.map(|place| state.kept.remove(place).message), old)
+    }
+}
