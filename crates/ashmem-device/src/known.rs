@@ -51,14 +51,20 @@ impl Known {
     /// A thread's descriptor is an area's.
     pub(crate) fn insert(&self, thread: i32, fd: i32) {
         let mut inner = self.inner.borrow_mut();
-        if inner.descriptors.len() >= DESCRIPTORS_MAX || inner.threads.len() >= THREADS_MAX {
-            *inner = Inner::default();
+        if inner.thread(thread).is_some() {
+            inner.descriptors.insert((thread, fd));
         }
-        if !inner.threads.contains_key(&thread) {
-            let Some(pidfd) = open(thread) else { return };
-            inner.threads.insert(thread, pidfd);
-        }
-        inner.descriptors.insert((thread, fd));
+    }
+
+    /// The very descriptor that a thread has. Only for files that may be closed anywhere.
+    pub(crate) fn duplicate(&self, thread: i32, fd: i32) -> Option<OwnedFd> {
+        let mut inner = self.inner.borrow_mut();
+        // The second time if the first was another thread of that number.
+        (0..2).find_map(|_| {
+            let pidfd = inner.thread(thread)?;
+            let duplicate = rustix::process::pidfd_getfd(pidfd, fd, PidfdGetfdFlags::empty());
+            duplicate.map_err(|_| inner.forget(thread)).ok()
+        })
     }
 
     /// Keeps the answer of a call that was interrupted meanwhile. Before Linux 5.19, and in containers whose profile does not say otherwise,
@@ -88,6 +94,16 @@ impl Known {
 }
 
 impl Inner {
+    fn thread(&mut self, thread: i32) -> Option<&OwnedFd> {
+        if self.descriptors.len() >= DESCRIPTORS_MAX || self.threads.len() >= THREADS_MAX {
+            *self = Inner::default();
+        }
+        if !self.threads.contains_key(&thread) {
+            self.threads.insert(thread, open(thread)?);
+        }
+        self.threads.get(&thread)
+    }
+
     fn forget(&mut self, thread: i32) {
         self.threads.remove(&thread);
         self.descriptors.retain(|&(other, _)| other != thread);

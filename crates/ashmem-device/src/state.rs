@@ -35,6 +35,9 @@ pub(crate) struct State {
     pub(crate) protections: Protections,
 }
 
+/// Is told of each range that the device takes away.
+type Take<'a> = &'a mut dyn FnMut(AreaId, Range<u64>);
+
 /// What belongs to an area besides the driver's own state.
 pub(crate) struct Held {
     pub(crate) files: Files,
@@ -239,7 +242,7 @@ impl State {
         self.take(Device::drop_caches)
     }
 
-    fn take(&mut self, purge: fn(&mut Device, &mut dyn FnMut(AreaId, Range<u64>)) -> u64) -> u64 {
+    fn take(&mut self, purge: fn(&mut Device, Take<'_>) -> u64) -> u64 {
         self.let_go();
         for id in self.ids() {
             self.observe(id, 0..u64::MAX);

@@ -134,15 +134,12 @@ pub fn seccomp() -> Finding {
         }
     };
     if actions.split_whitespace().any(|action| action == "user_notif") {
-        return Finding::ok(
-            FEATURE,
-            "system calls of unmodified programs could be answered by another process",
-        );
+        return Finding::ok(FEATURE, "unmodified programs can have a /dev/ashmem: ashmem run");
     }
     Finding::missing(
         FEATURE,
         "unmodified programs cannot be given a /dev/ashmem",
-        "regions do not need it; the kernel needs CONFIG_SECCOMP_FILTER, from 5.0 on",
+        "regions do not need it; the kernel needs CONFIG_SECCOMP_FILTER, from 5.9 on",
     )
 }
 

@@ -3,19 +3,22 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use ashmem::driver::{peer, socket};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tempfile::TempDir;
 
 pub const ASHMEM: &str = env!("CARGO_BIN_EXE_ashmem");
 
 /// No test gets there; it only ends those that fail.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Waits until something is so.
 pub fn until(mut is_so: impl FnMut() -> bool, what: impl Fn() -> String) {
@@ -227,4 +230,18 @@ pub fn traces() -> PathBuf {
 
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
+}
+
+/// Two ends of a connection.
+pub fn pair() -> (OwnedFd, OwnedFd) {
+    let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
+    rustix::net::socketpair(family, kind, SocketFlags::CLOEXEC, None).unwrap()
+}
+
+/// Waits for a packet; `None` when nobody is there any more.
+pub fn receive(from: &OwnedFd) -> Option<socket::Packet> {
+    let patience = PATIENCE.try_into().unwrap();
+    let came = poll(&mut [PollFd::new(from, PollFlags::IN)], Some(&patience)).unwrap();
+    assert_eq!(came, 1, "waited too long for a packet");
+    socket::receive(from).unwrap()
 }

@@ -1,6 +1,6 @@
 //! The rules as a program for seccomp.
 
-use super::{Abi, Condition, HIGH, rules};
+use super::{Abi, Call, Condition, HIGH, rules};
 use crate::filter::numbers::Number;
 use crate::sys::Instruction;
 
@@ -29,7 +29,15 @@ pub fn compile(abis: &[Abi]) -> Vec<Instruction> {
     let mut program = vec![statement(LOAD, ARCHITECTURE)];
     for abi in abis {
         let mut body = vec![statement(LOAD, NUMBER)];
-        body.extend(search(abi.numbers()));
+        // What programs do most comes first.
+        let (often, others): (Vec<Number>, Vec<Number>) =
+            abi.numbers().iter().partition(|row| matches!(row.call, Call::Read | Call::Write));
+        for row in &often {
+            let decision = decide(row);
+            body.push(compare(EQUAL, row.number as u32, 0, decision.len() as u8));
+            body.extend(decision);
+        }
+        body.extend(search(&others));
         program.push(compare(EQUAL, abi.audit(), 1, 0));
         program.push(statement(JUMP, body.len() as u32));
         program.extend(body);

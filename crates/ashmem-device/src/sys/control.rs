@@ -116,7 +116,9 @@ mod tests {
 
     #[test]
     fn what_finds_no_room_is_left_out() {
-        for (room, fits, length) in [(0, 0, 0), (15, 0, 0), (16, 0, 0), (19, 0, 0), (20, 1, 20), (24, 2, 24), (40, 6, 24)] {
+        for (room, fits, length) in
+            [(0, 0, 0), (15, 0, 0), (16, 0, 0), (19, 0, 0), (20, 1, 20), (24, 2, 24), (40, 6, 24)]
+        {
             let mut writer = Writer::new(8, room);
             assert_eq!(writer.room_for_descriptors(), fits, "{room}");
             writer.put_descriptors(&[5, 6][..fits.min(2)], 2);
@@ -132,7 +134,9 @@ mod tests {
 
     #[test]
     fn nonsense_is_no_message() {
-        for bytes in [&[][..], &[0; 15], &[0; 64], &[255; 64], &[17, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0]] {
+        for bytes in
+            [&[][..], &[0; 15], &[0; 64], &[255; 64], &[17, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0]]
+        {
             assert_eq!(Messages::new(bytes, 8).count(), 0, "{bytes:?}");
         }
     }

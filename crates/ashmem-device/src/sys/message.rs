@@ -1,6 +1,9 @@
 //! `recvmsg(2)` with everything that may come along.
 
-#![allow(unsafe_code, reason = "recvmsg(2), of which rustix leaves out what it does not know, and what it returns")]
+#![allow(
+    unsafe_code,
+    reason = "recvmsg(2), of which rustix leaves out what it does not know, and what it returns"
+)]
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -52,9 +55,8 @@ pub(crate) fn option(socket: BorrowedFd<'_>, option: i32) -> Result<i32, Errno> 
     let mut length = size_of::<i32>() as libc::socklen_t;
     let (value_at, length_at) = (&raw mut value, &raw mut length);
     // SAFETY: the kernel writes the value, as long as the length says, and the length; both outlive the call.
-    let result = unsafe {
-        libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, option, value_at.cast(), length_at)
-    };
+    let result =
+        unsafe { libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, option, value_at.cast(), length_at) };
     if result == 0 { Ok(value) } else { Err(last_error()) }
 }
 
@@ -78,9 +80,8 @@ pub(crate) fn receive(socket: BorrowedFd<'_>, length: usize, flags: i32) -> Resu
     message.msg_controllen = size_of_val(control.as_slice()) as _;
     let received = loop {
         // SAFETY: every buffer that the message names is alive and as long as it says.
-        let result = unsafe {
-            libc::recvmsg(socket.as_raw_fd(), &raw mut message, flags | libc::MSG_CMSG_CLOEXEC)
-        };
+        let result =
+            unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, flags | libc::MSG_CMSG_CLOEXEC) };
         if let Ok(received) = usize::try_from(result) {
             break received;
         }
@@ -90,7 +91,8 @@ pub(crate) fn receive(socket: BorrowedFd<'_>, length: usize, flags: i32) -> Resu
         }
     };
     data.truncate(received);
-    let bytes: Vec<u8> = control.iter().flat_map(|word| word.to_ne_bytes()).collect();
+    let used = control.len().min((message.msg_controllen as usize).div_ceil(size_of::<u64>()));
+    let bytes: Vec<u8> = control[..used].iter().flat_map(|word| word.to_ne_bytes()).collect();
     let used = bytes.len().min(message.msg_controllen as usize);
     Ok(Received {
         length: received,
@@ -135,7 +137,8 @@ mod tests {
     #[test]
     fn descriptors_are_peeked_and_received() {
         let kind = SocketType::SEQPACKET;
-        let (a, b) = rustix::net::socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None).expect("sockets");
+        let (a, b) =
+            rustix::net::socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None).expect("sockets");
         assert_eq!(receive(b.as_fd(), 10, libc::MSG_DONTWAIT).err(), Some(Errno::AGAIN));
         let (reader, writer) = std::io::pipe().expect("a pipe");
         ashmem::driver::socket::send(&a, b"hello", &[reader.as_fd(), writer.as_fd()]).expect("sent");
@@ -144,7 +147,9 @@ mod tests {
             let received = receive(b.as_fd(), 4, flags).expect("a message");
             assert_eq!(received.data, b"hell");
             assert_eq!(received.length, if flags == libc::MSG_DONTWAIT { 4 } else { 5 });
-            let [Control::Rights(descriptors)] = received.control.as_slice() else { panic!("no descriptors") };
+            let [Control::Rights(descriptors)] = received.control.as_slice() else {
+                panic!("no descriptors")
+            };
             assert_eq!(descriptors.len(), 2);
         }
         assert_eq!(rustix::io::read(&reader, &mut [0; 1]), Ok(0), "nobody has the other end");

@@ -1,7 +1,7 @@
 //! What no library has: seccomp's system calls, and another process's memory.
 
-mod execute;
 pub(crate) mod control;
+mod execute;
 mod lease;
 mod memory;
 pub(crate) mod message;

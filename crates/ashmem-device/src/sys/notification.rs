@@ -50,9 +50,8 @@ impl Listener {
     pub fn new(fd: OwnedFd) -> Result<Listener, Errno> {
         let listener = Listener { fd };
         // An id that nobody has: a listener says ENOENT, anything else that it does not know the request.
-        match listener.is_waiting(u64::MAX) {
-            Err(Errno::NOTTY | Errno::INVAL | Errno::BADF) => return Err(Errno::INVAL),
-            _ => {}
+        if let Err(Errno::NOTTY | Errno::INVAL | Errno::BADF) = listener.is_waiting(u64::MAX) {
+            return Err(Errno::INVAL);
         }
         // Before Linux 6.6 it goes without.
         let _ = listener.ioctl(libc::SECCOMP_IOCTL_NOTIF_SET_FLAGS, SYNC_WAKE_UP as usize);

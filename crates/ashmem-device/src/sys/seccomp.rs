@@ -61,8 +61,8 @@ pub fn install(program: &[Instruction]) -> Result<OwnedFd, Refusal> {
 }
 
 fn listen(program: &libc::sock_fprog) -> Result<OwnedFd, Errno> {
-    // So that a call is not interrupted by signals once somebody is looking at it: Linux 5.19.
-    let flags = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
+    // It is no sandbox: the program need not run without the processor's speculation, as older kernels have it under filters.
+    let flags = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW;
     let with = |flags: libc::c_ulong| {
         // SAFETY: the program and its instructions outlive the call, which only reads them.
         let fd = unsafe {
@@ -74,6 +74,7 @@ fn listen(program: &libc::sock_fprog) -> Result<OwnedFd, Errno> {
             _ => Err(Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO)),
         }
     };
+    // So that a call is not interrupted by signals once somebody is looking at it: Linux 5.19.
     match with(flags | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV) {
         Err(Errno::INVAL) => with(flags),
         done => done,

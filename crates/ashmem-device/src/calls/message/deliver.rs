@@ -62,12 +62,7 @@ fn hand_over(shared: &Shared, task: &Task<'_>, call: &Call, message: &Received) 
 }
 
 /// Gives the caller descriptors, areas with high numbers, until it has no room for more.
-fn give(
-    shared: &Shared,
-    task: &Task<'_>,
-    call: &Call,
-    descriptors: &[OwnedFd],
-) -> Result<Vec<i32>, Errno> {
+fn give(shared: &Shared, task: &Task<'_>, call: &Call, descriptors: &[OwnedFd]) -> Result<Vec<i32>, Errno> {
     let close_on_exec = call.flags & libc::MSG_CMSG_CLOEXEC != 0;
     let mut numbers = Vec::with_capacity(descriptors.len());
     let mut least = HIGH;

@@ -108,7 +108,9 @@ fn close_all(
 fn is_harmless(fd: &OwnedFd) -> bool {
     let own = rustix::process::getpid().as_raw_nonzero().get();
     let link = rustix::fs::readlink(proc_file(own, &format!("fd/{}", fd.as_raw_fd())), Vec::new());
-    link.is_ok_and(|link| [&b"pipe:["[..], b"anon_inode:"].iter().any(|kind| link.as_bytes().starts_with(kind)))
+    link.is_ok_and(|link| {
+        [&b"pipe:["[..], b"anon_inode:"].iter().any(|kind| link.as_bytes().starts_with(kind))
+    })
 }
 
 fn number(listener: &Listener) -> i32 {

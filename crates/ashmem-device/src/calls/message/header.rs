@@ -83,7 +83,10 @@ mod tests {
         let wide: Vec<u8> = fields.iter().flat_map(|field| field.to_le_bytes()).collect();
         let narrow: Vec<u8> = fields.iter().flat_map(|&field| (field as u32).to_le_bytes()).collect();
         let (wide, narrow) = (Header::parse(&wide, 8), Header::parse(&narrow, 4));
-        assert_eq!((wide.name, wide.vectors, wide.vector_count, wide.control, wide.control_length), (1, 3, 4, 5, 28));
+        assert_eq!(
+            (wide.name, wide.vectors, wide.vector_count, wide.control, wide.control_length),
+            (1, 3, 4, 5, 28)
+        );
         assert_eq!(wide.name_length, 2);
         assert_eq!(narrow, Header { word: 4, name_length: 2, ..wide });
         assert!(wide.has_room_for_descriptor() && narrow.has_room_for_descriptor());

@@ -79,6 +79,14 @@ pub(super) fn doing(thread: i32) -> Doing {
     }
 }
 
+/// How often a thread has waited for something, the present time included.
+pub(super) fn waits(thread: i32) -> u64 {
+    let text = std::fs::read_to_string(proc_file(thread, "status")).unwrap_or_default();
+    let mut lines = text.lines();
+    let waits = lines.find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    waits.and_then(|waits| waits.trim().parse().ok()).unwrap_or(0)
+}
+
 /// Whether a thread waits in that call. One that runs may be on its way there.
 fn is_in((thread, call): Waiting) -> bool {
     for attempt in 0..30 {

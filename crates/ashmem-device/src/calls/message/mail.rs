@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::discard::Discard;
-use super::kick::{self, Doing, Waiting};
+use super::kick::{self, Doing};
 use crate::model::AreaId;
 use crate::sys::message::Received;
 
@@ -21,8 +21,8 @@ const ON_ITS_WAY: Duration = Duration::from_millis(50);
 /// So many receivers are told of one message.
 const KICKED: usize = 64;
 
-/// So many are remembered, before those that do something else by now are forgotten.
-const REMEMBERED: usize = 1024;
+/// So many are remembered, with those that have ended, or do something else by now: a sender finds out.
+const REMEMBERED: usize = 4096;
 
 /// What could not be handed over is kept so long, and so much of it.
 const KEPT_FOR: Duration = Duration::from_secs(10);
@@ -40,8 +40,9 @@ pub(crate) struct Mail {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Threads that wait, each with the number of its call.
-    waiting: HashMap<i32, i32>,
+    /// Threads that wait, each with the number of its call and when it came.
+    waiting: HashMap<i32, (i32, u64)>,
+    came: u64,
     sending: Vec<Sending>,
     kept: Vec<Kept>,
 }
@@ -52,6 +53,8 @@ pub(super) struct Sending {
     thread: i32,
     call: i32,
     area: AreaId,
+    /// How often it had waited for something when it was let go on.
+    waits: u64,
     until: Instant,
 }
 
@@ -67,7 +70,8 @@ impl Sending {
     fn is_over(&self) -> bool {
         match kick::doing(self.thread) {
             Doing::Running => false,
-            Doing::Waiting(call) => call != self.call,
+            // Perhaps for its next message to be looked at.
+            Doing::Waiting(call) => call != self.call || kick::waits(self.thread) != self.waits,
             Doing::Unknown => true,
         }
     }
@@ -101,9 +105,10 @@ impl Mail {
         state.sending.retain(|sending| now < sending.until);
         let coming = state.sending.first().copied();
         if coming.is_none() {
-            state.waiting.insert(thread, call);
-            if state.waiting.len() > REMEMBERED {
-                state.waiting.retain(|&thread, call| kick::doing(thread) == Doing::Waiting(*call));
+            state.came += 1;
+            let came = state.came;
+            if state.waiting.len() < REMEMBERED {
+                state.waiting.insert(thread, (call, came));
             }
         }
         self.counted(&state);
@@ -123,19 +128,34 @@ impl Mail {
 
     /// A thread, which waits in this call, is about to send an area: everybody who may be waiting for it is told.
     pub(super) fn announce(&self, thread: i32, call: i32, area: AreaId) {
-        let sending = |until| Sending { thread, call, area, until };
-        let waiting: Vec<Waiting> = {
+        // While it waits for its answer, it waits for nothing else.
+        let waits = kick::waits(thread);
+        let sending = |until| Sending { thread, call, area, waits, until };
+        let all: Vec<(i32, (i32, u64))> = {
             let mut state = self.lock();
             state.sending.push(sending(Instant::now() + 2 * ON_ITS_WAY));
             self.counted(&state);
-            state.waiting.iter().map(|(&thread, &call)| (thread, call)).take(KICKED).collect()
+            state.waiting.iter().map(|(&thread, &call)| (thread, call)).collect()
         };
+        let (mut waiting, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|&(thread, (call, _))| {
+            let doing = kick::doing(thread);
+            doing == Doing::Running || doing == Doing::Waiting(call)
+        });
         if !waiting.is_empty() {
+            // Those that came last.
+            waiting.sort_unstable_by_key(|&(_, (_, came))| std::cmp::Reverse(came));
+            waiting.truncate(KICKED);
             let one_at_a_time = self.kicking.lock();
-            kick::kick(waiting);
+            kick::kick(waiting.iter().map(|&(thread, (call, _))| (thread, call)).collect());
             drop(one_at_a_time);
         }
         let mut state = self.lock();
+        for (thread, seen) in others {
+            // It may be waiting anew.
+            if state.waiting.get(&thread) == Some(&seen) {
+                state.waiting.remove(&thread);
+            }
+        }
         // It is let go on now.
         state.sending.retain(|other| other.thread != thread);
         state.sending.push(sending(Instant::now() + ON_ITS_WAY));

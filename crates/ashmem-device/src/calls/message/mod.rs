@@ -53,7 +53,5 @@ fn sent_area(shared: &Shared, task: &Task<'_>) -> Option<AreaId> {
     task.read_exact(header.control, &mut control).ok()?;
     let mut messages = Messages::new(&control, header.word)
         .filter(|&(level, kind, _)| (level, kind) == (libc::SOL_SOCKET, libc::SCM_RIGHTS));
-    messages.find_map(|(_, _, data)| {
-        descriptors(data).find_map(|fd| means_area(shared, task.thread(), fd))
-    })
+    messages.find_map(|(_, _, data)| descriptors(data).find_map(|fd| means_area(shared, task.thread(), fd)))
 }

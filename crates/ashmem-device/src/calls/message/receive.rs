@@ -8,8 +8,8 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, socket_timeout};
 
+use super::super::Reply;
 use super::super::input::vectors;
-use super::super::{Reply, shim};
 use super::deliver::deliver;
 use super::header::Header;
 use crate::state::Shared;
@@ -71,7 +71,7 @@ impl Call {
         if length > LENGTH_MAX {
             return None;
         }
-        let socket = shim::duplicate(task, fd).ok()?;
+        let socket = task.known.duplicate(task.thread(), fd)?;
         let option = |option| message::option(socket.as_fd(), option).ok();
         // What is looked at would be other than what is received then.
         if option(libc::SO_DOMAIN)? != libc::AF_UNIX || option(libc::SO_PEEK_OFF)? >= 0 {
