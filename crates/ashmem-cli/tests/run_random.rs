@@ -23,12 +23,18 @@ use std::process::Command;
 
 use ashmem_device::model::Flavour;
 use compare::{Count, replay};
-use run::{ASHMEM, interpreter, is_root, outcome, skipped};
+use run::{Place, interpreter, is_root, outcome, skipped};
 
 const SEEDS: &str = "ASHMEM_TEST_SEEDS";
 
 /// Those below were recorded.
 const FIRST: u64 = 1000;
+
+/// Where a program's first difference is, and why it is there.
+const KNOWN: &[(&str, &str)] = &[(
+    "gen 1001 400: 0247 p3: lseek f1 16294 data  => 16294 |",
+    "without WRITE an area's pages are overwritten when they are purged; there is no hole",
+)];
 
 fn programs(kind: &str, operations: usize, usual: u64) {
     if !is_root() || ashmem::page_size() != 4096 {
@@ -38,19 +44,30 @@ fn programs(kind: &str, operations: usize, usual: u64) {
     let Some(interpreter) = interpreter() else { return };
     let seeds = std::env::var(SEEDS).map_or(usual, |text| text.parse().expect("a number of programs"));
     let mut count = Count::default();
-    let mut failed = Vec::new();
+    let (mut failed, mut seen) = (Vec::new(), Vec::new());
     for seed in FIRST..FIRST + seeds {
         let mut generate = Command::new(&interpreter);
         generate.args([kind, &seed.to_string(), &operations.to_string()]);
         let program = outcome(&mut generate).success();
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(&file, &program).unwrap();
-        let mut command = Command::new(ASHMEM);
-        command.args(["run", "--private", "--"]).arg(&interpreter).arg("run").arg(file.path());
-        let trace = outcome(&mut command).success();
+        // Purges count over all areas of a device.
+        let place = Place::new();
+        let trace = outcome(place.program(&interpreter).arg("run").arg(file.path())).success();
         let differences = replay(&program, &trace, Flavour::Mainline, &mut count);
         // One leads to others.
-        failed.extend(differences.first().map(|line| format!("{kind} {seed} {operations}: {line}")));
+        let first = differences.first().map(|line| format!("{kind} {seed} {operations}: {line}"));
+        let known =
+            KNOWN.iter().position(|(start, _)| first.as_ref().is_some_and(|line| line.starts_with(start)));
+        match known {
+            Some(index) => seen.push(index),
+            None => failed.extend(first),
+        }
+    }
+    for (index, (start, _)) in KNOWN.iter().enumerate() {
+        if start.starts_with(&format!("{kind} ")) && !seen.contains(&index) {
+            failed.push(format!("listed, but the same: {start}"));
+        }
     }
     println!("{} of {} operations compared", count.compared, count.operations);
     assert!(

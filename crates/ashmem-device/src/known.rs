@@ -4,6 +4,7 @@
 //! may be done to no other, for closing the duplicate of a file in user space can wait for its server.
 
 use std::cell::RefCell;
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::os::fd::OwnedFd;
 
@@ -98,10 +99,10 @@ impl Inner {
         if self.descriptors.len() >= DESCRIPTORS_MAX || self.threads.len() >= THREADS_MAX {
             *self = Inner::default();
         }
-        if !self.threads.contains_key(&thread) {
-            self.threads.insert(thread, open(thread)?);
+        match self.threads.entry(thread) {
+            Entry::Occupied(entry) => Some(entry.into_mut()),
+            Entry::Vacant(entry) => Some(entry.insert(open(thread)?)),
         }
-        self.threads.get(&thread)
     }
 
     fn forget(&mut self, thread: i32) {

@@ -11,6 +11,7 @@ use rustix::io::Errno;
 
 use crate::files::Files;
 use crate::model::{AreaId, Device};
+use crate::sys::Writable;
 
 /// The pins of one area.
 #[derive(Default)]
@@ -18,7 +19,7 @@ pub(crate) struct Pins {
     region: Option<Region>,
     /// Nobody can write any more who cannot already, and the kernel takes no memory away. What can be done is to overwrite: with this, if anybody ever
     /// could write.
-    closed: Option<Option<ashmem::Mapping>>,
+    closed: Option<Option<Writable>>,
     /// A holder that knows nothing of the device has the page states.
     is_shared: bool,
     /// Who reclaims has been told.
@@ -60,8 +61,8 @@ impl Pins {
         let page = ashmem::page_size();
         if let Some(writable) = &self.closed {
             // A holder of the page states would not learn of it.
-            if let (Some(mapping), false) = (writable, self.is_shared) {
-                overwrite(files, mapping, &pages);
+            if let (Some(writable), false) = (writable, self.is_shared) {
+                overwrite(files, writable, &pages);
             }
             return;
         }
@@ -140,24 +141,23 @@ impl Pins {
     }
 
     /// WRITE is taken away. From then on the kernel gives nobody write access any more; whoever has it keeps it.
-    pub(crate) fn close_to_writers(&mut self, files: &Files, is_mapped: bool, reclaimer: &Reclaimer) {
+    pub(crate) fn close_to_writers(&mut self, files: &Files, is_mapped: bool) {
         if self.closed.is_some() {
             return;
         }
-        if !is_mapped {
-            // Nobody has written anything, and nobody will.
-            self.closed = Some(None);
-            let _ = files.seal_against_writing();
-            return;
-        }
-        let region = self.region.clone().or_else(|| with_states(files, reclaimer));
-        // Larger ones can only be kept from being mapped anew.
-        let Some(mapping) = region.as_ref().and_then(|region| region.map().ok()) else { return };
-        if files.seal_against_writing().is_ok() {
-            if let Some(region) = &self.region {
-                let _ = region.pin(..);
+        // Before the first mapping nobody has written anything, and nobody will. What is too large to be mapped here can only be
+        // kept from being mapped anew.
+        let writable = if is_mapped {
+            match Writable::new(files.contents(), files.length()) {
+                Ok(writable) => Some(writable),
+                Err(_) => return,
             }
-            self.closed = Some(Some(mapping));
+        } else {
+            None
+        };
+        if files.seal_against_writing().is_ok() {
+            self.pin_all();
+            self.closed = Some(writable);
         }
     }
 
@@ -231,18 +231,17 @@ fn with_states(files: &Files, reclaimer: &Reclaimer) -> Option<Region> {
 }
 
 /// Writes zeros over what is in memory of some pages.
-fn overwrite(files: &Files, mapping: &ashmem::Mapping, pages: &Range<u64>) {
+fn overwrite(files: &Files, writable: &Writable, pages: &Range<u64>) {
     let page = ashmem::page_size();
-    let end = pages.end.saturating_mul(page).min(mapping.len());
+    let end = pages.end.saturating_mul(page);
     let mut from = pages.start.saturating_mul(page);
     while from < end {
         let Ok(start) = files.seek(from, true) else { return };
-        let stop = files.seek(start, false).unwrap_or(end).min(end);
+        let stop = files.seek(start, false).unwrap_or(end).next_multiple_of(page).min(end);
         if start >= stop {
             return;
         }
-        // Bytes outside of the mapping are not touched, and there is no other error.
-        let _ = mapping.fill(start, stop - start, 0);
+        writable.clear(start..stop);
         from = stop;
     }
 }

@@ -125,3 +125,75 @@ fn overlap(a: &Range<u64>, b: &Range<u64>) -> Option<Range<u64>> {
     let both = a.start.max(b.start)..a.end.min(b.end);
     (both.start < both.end).then_some(both)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Access, Device, Flavour};
+    use crate::task::FileId;
+
+    const ALL: u64 = 7;
+
+    fn areas() -> [AreaId; 2] {
+        let mut device = Device::new(4096, Flavour::Mainline);
+        [device.open(Access::ReadWrite), device.open(Access::ReadWrite)]
+    }
+
+    fn at(area: AreaId, addresses: Range<u64>) -> (AreaId, Mapped) {
+        (area, Mapped { addresses, is_shared: true, file: FileId { device: (0, 1), inode: 1 } })
+    }
+
+    #[test]
+    fn a_mapping_has_the_mask_of_its_time() {
+        let [area, _] = areas();
+        let mut protections = Protections::default();
+        let process = (10, 1);
+        assert!(!protections.is_needed());
+        protections.allow(process, &[], area, 3, ALL);
+        assert!(protections.is_needed());
+        let first = at(area, 0x1000..0x3000);
+        assert_eq!(protections.allowed(process, &[first.clone()], &(0x1000..0x2000), ALL), Some(3));
+        protections.allow(process, &[first.clone()], area, 1, ALL);
+        let both = [first, at(area, 0x8000..0x9000)];
+        assert_eq!(protections.allowed(process, &both, &(0x1000..0x2000), ALL), Some(3));
+        assert_eq!(protections.allowed(process, &both, &(0x8000..0x9000), ALL), Some(1));
+        assert_eq!(protections.allowed(process, &both, &(0x2000..0x9000), ALL), Some(1));
+        assert_eq!(protections.allowed(process, &both, &(0x4000..0x5000), ALL), None);
+    }
+
+    #[test]
+    fn what_was_mapped_before_anything_was_taken_away_may_become_anything() {
+        let [old, narrow] = areas();
+        let mut protections = Protections::default();
+        let before = at(old, 0x1000..0x2000);
+        protections.allow((10, 1), &[before.clone()], narrow, 1, ALL);
+        let both = [before, at(narrow, 0x5000..0x6000)];
+        assert_eq!(protections.allowed((10, 1), &both, &(0x1000..0x2000), ALL), Some(ALL));
+        assert_eq!(protections.allowed((10, 1), &both, &(0x5000..0x6000), ALL), Some(1));
+    }
+
+    #[test]
+    fn moved_and_grown_mappings_keep_their_mask() {
+        let [area, _] = areas();
+        let mut protections = Protections::default();
+        protections.allow((10, 1), &[], area, 1, ALL);
+        let small = [at(area, 0x1000..0x2000)];
+        assert_eq!(protections.allowed((10, 1), &small, &(0x1000..0x2000), ALL), Some(1));
+        let grown = [at(area, 0x1000..0x4000)];
+        assert_eq!(protections.allowed((10, 1), &grown, &(0x3000..0x4000), ALL), Some(1));
+        let moved = [at(area, 0x9000..0xc000)];
+        assert_eq!(protections.allowed((10, 1), &moved, &(0x9000..0xa000), ALL), Some(1));
+    }
+
+    #[test]
+    fn children_start_with_their_parent_s_mappings() {
+        let [area, _] = areas();
+        let mut protections = Protections::default();
+        protections.allow((10, 1), &[], area, 5, ALL);
+        let mapped = [at(area, 0x1000..0x2000)];
+        assert_eq!(protections.allowed((10, 1), &mapped, &(0x1000..0x2000), ALL), Some(5));
+        assert_eq!(protections.allowed((11, 10), &mapped, &(0x1000..0x2000), ALL), Some(5));
+        // A stranger's mapping of the area came from elsewhere.
+        assert_eq!(protections.allowed((12, 1), &mapped, &(0x1000..0x2000), ALL), Some(ALL));
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::os::fd::OwnedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ashmem_driver::reclaim::Served;
@@ -37,6 +38,14 @@ pub(crate) struct State {
 
 /// Is told of each range that the device takes away.
 type Take<'a> = &'a mut dyn FnMut(AreaId, Range<u64>);
+
+/// What a mapping that is allowed takes.
+pub(crate) struct Mappable {
+    /// What the caller's descriptor has to lead to first, if it does not.
+    pub(crate) exchange: Option<OwnedFd>,
+    /// The bits that it may ever have.
+    pub(crate) mask: u64,
+}
 
 /// What belongs to an area besides the driver's own state.
 pub(crate) struct Held {
@@ -150,27 +159,27 @@ impl State {
     }
 
     /// SET_PROT_MASK. From the kernel on nobody gets write access any more when WRITE goes.
-    pub(crate) fn set_protection(
-        &mut self,
-        id: AreaId,
-        bits: u64,
-        implied: bool,
-        reclaimer: &ashmem::Reclaimer,
-    ) -> Result<(), Errno> {
+    pub(crate) fn set_protection(&mut self, id: AreaId, bits: u64, implied: bool) -> Result<(), Errno> {
         let (area, held) = self.parts(id)?;
         let before = area.protection();
         area.set_protection(bits, implied)?;
         if before & !area.protection() & PROT_WRITE != 0 {
-            held.pins.close_to_writers(&held.files, area.is_mapped(), reclaimer);
+            held.pins.close_to_writers(&held.files, area.is_mapped());
         }
         Ok(())
     }
 
-    /// Whether a mapping is allowed, and of which file; with `no_reserve`, memory need not be there for all of it.
+    /// Whether a mapping is allowed, through a descriptor that leads to `current`; with `no_reserve`, memory need not be there for all of it.
     ///
     /// # Errors
     /// As the driver, and ENOMEM.
-    pub(crate) fn map(&mut self, id: AreaId, call: &MapCall, no_reserve: bool) -> Result<FileId, Errno> {
+    pub(crate) fn map(
+        &mut self,
+        id: AreaId,
+        call: &MapCall,
+        no_reserve: bool,
+        current: FileId,
+    ) -> Result<Mappable, Errno> {
         let (area, held) = self.parts(id)?;
         let kind = area.check_map(call)?;
         if !area.is_mapped() && !no_reserve && !crate::memory::is_enough_for(area.size()) {
@@ -180,12 +189,19 @@ impl State {
             MapKind::Contents => held.files.id(),
             MapKind::Zero => held.files.zeros()?,
         };
+        // At once, as what nobody has is forgotten.
+        let exchange = if file == current {
+            None
+        } else {
+            Some(held.files.open(file, area.access(), OFlags::empty())?)
+        };
         if !area.is_mapped() {
             held.files.freeze()?;
             area.mapped();
         }
+        let mask = area.protection();
         self.by_file.insert(file, id);
-        Ok(file)
+        Ok(Mappable { exchange, mask })
     }
 
     /// PIN: whether something was purged.
@@ -285,12 +301,7 @@ impl State {
     }
 
     /// A description of an area's file, opened as its client opened the device.
-    pub(crate) fn description(
-        &mut self,
-        id: AreaId,
-        file: FileId,
-        flags: OFlags,
-    ) -> Result<std::os::fd::OwnedFd, Errno> {
+    pub(crate) fn description(&mut self, id: AreaId, file: FileId, flags: OFlags) -> Result<OwnedFd, Errno> {
         let (area, held) = self.parts(id)?;
         held.files.open(file, area.access(), flags)
     }

@@ -110,6 +110,16 @@ impl Memory {
         }
     }
 
+    /// Writes to every page.
+    pub fn touch(&self, byte: u8) {
+        for at in (0..self.length).step_by(4096) {
+            // SAFETY: inside the mapping, which is there until drop.
+            let place = unsafe { self.address.add(at) };
+            // SAFETY: as above; volatile, for others have the memory, too.
+            unsafe { place.write_volatile(byte) };
+        }
+    }
+
     pub fn read(&self, at: usize) -> u8 {
         assert!(at < self.length);
         // SAFETY: inside the mapping, which is there until drop.

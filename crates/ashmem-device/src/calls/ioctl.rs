@@ -1,8 +1,9 @@
 //! The driver's ioctls.
 
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use super::{Reply, area_of, exchange, shim};
+use super::{Reply, area_of, put, shim};
 use crate::abi;
 use crate::abi::Request;
 use crate::model::{AreaId, Pin};
@@ -39,8 +40,14 @@ fn on_area(
             let name = read_name(task, argument)?;
             shared.lock().set_name(id, &name)?;
             // The descriptor still leads to the file with the former name.
-            let file = shared.lock().held(id)?.files.id();
-            let _ = exchange(shared, task, id, fd, file);
+            let description = {
+                let mut state = shared.lock();
+                let file = state.held(id)?.files.id();
+                state.description(id, file, OFlags::empty())
+            };
+            if let Ok(description) = description {
+                let _ = put(task, fd, &description);
+            }
             done
         }
         Request::GetName => {
@@ -56,7 +63,7 @@ fn on_area(
         Request::GetSize => Ok(Reply::Value(shared.lock().area(id)?.size_result())),
         Request::SetProtection => {
             let implied = argument & libc::PROT_READ as u64 != 0 && task.read_implies_exec();
-            shared.lock().set_protection(id, argument, implied, &shared.reclaimer)?;
+            shared.lock().set_protection(id, argument, implied)?;
             done
         }
         Request::GetProtection => {

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use rustix::io::Errno;
 
-use super::{Reply, area_of, exchange};
+use super::{Reply, area_and_file, put};
 use crate::filter::{Call, Number, Width};
 use crate::maps::{self, Mapped};
 use crate::model::{AreaId, MapCall};
@@ -29,7 +29,7 @@ pub(super) fn mmap(shared: &Shared, task: &Task<'_>, number: Number) -> Result<R
     if flags & libc::MAP_ANONYMOUS != 0 {
         return Ok(Reply::Continue);
     }
-    let Some(id) = area_of(shared, task, fd) else { return Ok(Reply::Continue) };
+    let Some((id, current)) = area_and_file(shared, task, fd) else { return Ok(Reply::Continue) };
     let shared_type = flags & libc::MAP_TYPE;
     let is_shared = match shared_type {
         libc::MAP_SHARED | libc::MAP_SHARED_VALIDATE => true,
@@ -39,10 +39,11 @@ pub(super) fn mmap(shared: &Shared, task: &Task<'_>, number: Number) -> Result<R
     let offset = if number.width == Width::Pages { offset << 12 } else { offset };
     let implied = if protection & READ != 0 && task.read_implies_exec() { EXEC } else { 0 };
     let call = MapCall { length, offset, protection: (protection | implied) & ALL, shared: is_shared };
-    let file = shared.lock().map(id, &call, flags & libc::MAP_NORESERVE != 0)?;
-    let mask = shared.lock().area(id)?.protection();
-    note(shared, task, id, mask);
-    exchange(shared, task, id, fd, file)?;
+    let mappable = shared.lock().map(id, &call, flags & libc::MAP_NORESERVE != 0, current)?;
+    note(shared, task, id, mappable.mask);
+    if let Some(description) = mappable.exchange {
+        put(task, fd, &description)?;
+    }
     Ok(Reply::Continue)
 }
 

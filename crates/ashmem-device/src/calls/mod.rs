@@ -10,7 +10,7 @@ mod open;
 mod position;
 mod shim;
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -19,7 +19,7 @@ use crate::filter::{Call, HIGH, Number};
 use crate::model::AreaId;
 use crate::state::Shared;
 use crate::sys::Answer;
-use crate::task::{Task, memfd_of, proc_file};
+use crate::task::{FileId, Task, memfd_of, proc_file};
 
 /// What becomes of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,9 +60,14 @@ pub(crate) fn handle(shared: &Shared, task: &Task<'_>, number: Number) -> Result
 
 /// The area that a descriptor of the caller's means. The caller waits in a call with it.
 fn area_of(shared: &Shared, task: &Task<'_>, fd: i32) -> Option<AreaId> {
+    area_and_file(shared, task, fd).map(|(id, _)| id)
+}
+
+/// The same, and the file that it leads to.
+fn area_and_file(shared: &Shared, task: &Task<'_>, fd: i32) -> Option<(AreaId, FileId)> {
     if let Some(file) = task.known.file(task.thread(), fd) {
         if let Some(id) = shared.lock().seen(file, task.thread(), fd) {
-            return Some(id);
+            return Some((id, file));
         }
         task.known.remove(task.thread(), fd);
     }
@@ -73,24 +78,19 @@ fn area_of(shared: &Shared, task: &Task<'_>, fd: i32) -> Option<AreaId> {
         return None;
     }
     task.known.insert(task.thread(), fd);
-    Some(id)
+    Some((id, file))
 }
 
-/// Gives the caller a descriptor in place of its `fd`, with the same flags. It waits in a call with it.
-fn exchange(
-    shared: &Shared,
-    task: &Task<'_>,
-    id: AreaId,
-    fd: i32,
-    file: crate::task::FileId,
-) -> Result<(), Errno> {
-    if task.known.file(task.thread(), fd).or_else(|| task.memfd(fd)) == Some(file) {
-        return Ok(());
-    }
+/// Puts a description in the place of the caller's `fd`, with the same flags. The caller waits in a call with it.
+fn put(task: &Task<'_>, fd: i32, description: &OwnedFd) -> Result<(), Errno> {
     let flags = task.flags(fd).ok_or(Errno::BADF)?;
-    let description = shared.lock().description(id, file, flags)?;
+    let kept = flags & (OFlags::APPEND | OFlags::NONBLOCK | OFlags::NOATIME);
+    if !kept.is_empty() {
+        rustix::fs::fcntl_setfl(description, kept)?;
+    }
     let number = u32::try_from(fd).map_err(|_| Errno::BADF)?;
-    task.listener.give(task.call.id, description.as_fd(), Some(number), flags.contains(OFlags::CLOEXEC))?;
+    let close_on_exec = flags.contains(OFlags::CLOEXEC);
+    task.listener.give(task.call.id, description.as_fd(), Some(number), close_on_exec)?;
     Ok(())
 }
 

@@ -1,9 +1,6 @@
 //! `recvmsg(2)` with everything that may come along.
 
-#![allow(
-    unsafe_code,
-    reason = "recvmsg(2), of which rustix leaves out what it does not know, and what it returns"
-)]
+#![allow(unsafe_code, reason = "recvmsg(2), with what rustix leaves out, and getsockopt(2)")]
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};

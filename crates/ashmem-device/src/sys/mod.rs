@@ -8,9 +8,11 @@ pub(crate) mod message;
 mod notification;
 pub(crate) mod ptrace;
 mod seccomp;
+mod writable;
 
 pub(crate) use execute::Program;
 pub(crate) use lease::lease;
 pub(crate) use memory::{read, write};
 pub use notification::{Answer, Listener, Notification};
 pub use seccomp::{Instruction, Refusal, install};
+pub(crate) use writable::Writable;

@@ -5,6 +5,7 @@
 //! messages to that listener's programs are not looked at any more: they are received as the kernel does it, and nothing piles up here.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -49,18 +50,20 @@ impl Discard {
         }
         let key = number(listener);
         let mut queues = lock(&self.queues);
-        if !queues.contains_key(&key) {
-            match self.start(key) {
-                Ok(queue) => drop(queues.insert(key, queue)),
-                // Somebody has to do it.
-                Err(_) => return drop(queues),
-            }
-        }
-        if let Some(queue) = queues.get(&key) {
-            queue.waiting.fetch_add(1, Ordering::Relaxed);
-            // The thread does not end while this is locked.
-            let _ = queue.sender.send(fd);
-        }
+        let queue = match queues.entry(key) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => match self.start(key) {
+                Ok(queue) => entry.insert(queue),
+                Err(_) => {
+                    // Somebody has to do it.
+                    drop(queues);
+                    return drop(fd);
+                }
+            },
+        };
+        queue.waiting.fetch_add(1, Ordering::Relaxed);
+        // The thread does not end while this is locked.
+        let _ = queue.sender.send(fd);
     }
 
     fn start(&self, key: i32) -> std::io::Result<Queue> {
