@@ -300,7 +300,7 @@ fn once(
             let mut sum = 0_u64;
             for place in 0..SIZE / 8 {
                 // SAFETY: inside of the mapping, which lasts as long as the process.
-                sum = sum.wrapping_add(unsafe { memory.add(place).read_volatile() });
+                sum = sum.wrapping_add(unsafe { memory.wrapping_add(place).read_volatile() });
             }
             std::hint::black_box(sum);
         }

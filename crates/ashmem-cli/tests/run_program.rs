@@ -228,6 +228,7 @@ fn session() {
     rustix::process::setsid().unwrap();
     rustix::process::ioctl_tiocsctty(terminal).unwrap();
     let place = Place::new();
+    #[allow(clippy::zombie_processes, reason = "waited for below, in a way that tells of stops")]
     let child = place.program(program).arg("catch").process_group(0).spawn().unwrap();
     let process = Pid::from_child(&child);
     rustix::termios::tcsetpgrp(terminal, process).unwrap();

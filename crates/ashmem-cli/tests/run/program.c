@@ -116,8 +116,10 @@ int main(int count, char **arguments)
 		for (int i = 0; i < 3; i++) {
 			while (!caught)
 				usleep(1000);
-			printf("caught %d\n", caught);
+			int signal = caught;
+			/* The next comes when this is read. */
 			caught = 0;
+			printf("caught %d\n", signal);
 			opens();
 		}
 		return 17;
