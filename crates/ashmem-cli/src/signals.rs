@@ -51,8 +51,10 @@ impl Endings {
         Ok(if self.signal()? == libc::SIGHUP { Wish::Reload } else { Wish::End })
     }
 
-    /// Lets them end the process again, in this thread.
-    pub fn let_through(&self) -> io::Result<()> {
+    /// Lets them, and this one, end the process again, in this thread.
+    pub fn let_through(&self, signal: i32) -> io::Result<()> {
+        // SAFETY: the default disposition runs no code of this process.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
         // SAFETY: an initialised set; the old mask is not asked for.
         match unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const self.set, ptr::null_mut()) } {
             0 => Ok(()),
@@ -69,6 +71,12 @@ impl Endings {
             errno => Err(io::Error::from_raw_os_error(errno)),
         }
     }
+}
+
+/// Nobody waits for the processes that this one still comes to be the parent of.
+pub fn ignore_children() {
+    // SAFETY: ignoring a signal runs no code of this process.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
 }
 
 fn is_ignored(signal: i32) -> io::Result<bool> {

@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// So many may be connected at a time.
 const CONNECTIONS_MAX: usize = 64;
 
-/// Serves who comes to a socket that listens, until nobody has been there for `idle`, or for ever.
+/// Serves who comes to a socket that listens, until nobody has been there and nothing was held for `idle`, or for ever.
 ///
 /// # Errors
 /// Those of `accept(2)` that do not pass.
@@ -32,7 +32,8 @@ pub fn serve_socket(server: &Arc<Server>, listener: impl AsFd, idle: Option<Dura
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => return Err(errno),
         }
-        if server.attached() > 0 || Arc::strong_count(&connections) > 1 {
+        // An area can be held by who is no client, or be on its way to one.
+        if server.attached() > 0 || server.areas() > 0 || Arc::strong_count(&connections) > 1 {
             since = Instant::now();
         }
         if events[0].revents().contains(PollFlags::IN) {

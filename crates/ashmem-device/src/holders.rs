@@ -5,6 +5,7 @@
 
 use std::fs;
 
+use crate::maps;
 use crate::task::{FileId, memfd_of};
 
 /// So many places are remembered.
@@ -37,7 +38,8 @@ impl Holders {
         processes
     }
 
-    /// Whether any process has a descriptor of one of these files, as far as this process may see.
+    /// Whether any process has a descriptor of one of these files, as far as this process may see. One that is on its way through a
+    /// socket is nowhere to be seen: then nobody has a mapping either, though the file is open somewhere.
     pub(crate) fn has_any(&mut self, files: &[FileId]) -> bool {
         let leads_there = |thread, fd| memfd_of(thread, fd).is_some_and(|file| files.contains(&file));
         if self.seen.iter().any(|&(thread, fd)| leads_there(thread, fd)) {
@@ -48,7 +50,7 @@ impl Holders {
                 self.saw(thread, fd);
                 true
             }
-            Search::Nowhere => false,
+            Search::Nowhere => !is_mapped(files),
             // Who cannot look must not take anything away from anybody.
             Search::Blind => true,
         }
@@ -79,6 +81,13 @@ fn search(leads_there: &dyn Fn(i32, i32) -> bool) -> Search {
         }
     }
     Search::Nowhere
+}
+
+/// Whether any process has a mapping of one of these files.
+fn is_mapped(files: &[FileId]) -> bool {
+    let Ok(processes) = fs::read_dir("/proc") else { return true };
+    let mut processes = processes.flatten().filter_map(|entry| number(&entry.file_name()));
+    processes.any(|process| maps::memfds(process).iter().any(|mapped| files.contains(&mapped.file)))
 }
 
 fn number(name: &std::ffi::OsStr) -> Option<i32> {

@@ -27,6 +27,8 @@ pub(crate) struct Known {
 struct Inner {
     threads: HashMap<i32, OwnedFd>,
     descriptors: HashSet<(i32, i32)>,
+    /// The number that a thread was given last.
+    given: HashMap<i32, u32>,
     /// Of calls that were interrupted after they had been carried out, by thread.
     answers: HashMap<i32, (i32, [u64; 6], Answer)>,
 }
@@ -66,6 +68,20 @@ impl Known {
             let duplicate = rustix::process::pidfd_getfd(pidfd, fd, PidfdGetfdFlags::empty());
             duplicate.map_err(|_| inner.forget(thread)).ok()
         })
+    }
+
+    /// The number of the descriptor that a thread was given last.
+    pub(crate) fn last_given(&self, thread: i32) -> Option<u32> {
+        self.inner.borrow().given.get(&thread).copied()
+    }
+
+    /// A thread was given a descriptor.
+    pub(crate) fn gave(&self, thread: i32, number: u32) {
+        let mut inner = self.inner.borrow_mut();
+        if inner.given.len() >= THREADS_MAX {
+            inner.given.clear();
+        }
+        inner.given.insert(thread, number);
     }
 
     /// Keeps the answer of a call that was interrupted meanwhile. Before Linux 5.19, and in containers whose profile does not say otherwise,

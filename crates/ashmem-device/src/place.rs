@@ -13,6 +13,8 @@ use crate::task::Task;
 pub(crate) enum Place {
     /// `/dev/ashmem`, or `/dev/ashmem` followed by the system's boot id.
     Device,
+    /// As if the device were a directory.
+    InsideDevice,
     /// `/proc/PID/fd/N` or what stands for it.
     Descriptor { process: Process, fd: i32 },
     /// `/proc/PID/fdinfo/N`.
@@ -48,6 +50,9 @@ pub(crate) fn find(task: &Task<'_>, directory: i32, path: &[u8]) -> Option<Place
         b"/dev/stdout" => return Some(Place::Descriptor { process: Process::Own, fd: 1 }),
         b"/dev/stderr" => return Some(Place::Descriptor { process: Process::Own, fd: 2 }),
         _ => {}
+    }
+    if path.starts_with(b"/dev/ashmem/") {
+        return Some(Place::InsideDevice);
     }
     // Another way of writing it: the directory tells.
     let split = path.iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1);

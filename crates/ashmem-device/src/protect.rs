@@ -152,8 +152,11 @@ mod tests {
         protections.allow(process, &[], area, 3, ALL);
         assert!(protections.is_needed());
         let first = at(area, 0x1000..0x3000);
-        assert_eq!(protections.allowed(process, &[first.clone()], &(0x1000..0x2000), ALL), Some(3));
-        protections.allow(process, &[first.clone()], area, 1, ALL);
+        assert_eq!(
+            protections.allowed(process, std::slice::from_ref(&first), &(0x1000..0x2000), ALL),
+            Some(3)
+        );
+        protections.allow(process, std::slice::from_ref(&first), area, 1, ALL);
         let both = [first, at(area, 0x8000..0x9000)];
         assert_eq!(protections.allowed(process, &both, &(0x1000..0x2000), ALL), Some(3));
         assert_eq!(protections.allowed(process, &both, &(0x8000..0x9000), ALL), Some(1));
@@ -166,7 +169,7 @@ mod tests {
         let [old, narrow] = areas();
         let mut protections = Protections::default();
         let before = at(old, 0x1000..0x2000);
-        protections.allow((10, 1), &[before.clone()], narrow, 1, ALL);
+        protections.allow((10, 1), std::slice::from_ref(&before), narrow, 1, ALL);
         let both = [before, at(narrow, 0x5000..0x6000)];
         assert_eq!(protections.allowed((10, 1), &both, &(0x1000..0x2000), ALL), Some(ALL));
         assert_eq!(protections.allowed((10, 1), &both, &(0x5000..0x6000), ALL), Some(1));

@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// mmap, its pins. The memory is that of regions, so unpinned pages go when memory runs short. No kernel module, no root.
 ///
 /// The program takes this command's place: signals, terminal and exit status are its own. Exits with 125 when the device cannot be
-/// offered, 126 when the program cannot be executed, 127 when there is none of that name.
+/// offered, 126 when the program cannot be executed, 127 when there is none of that name, 2 when the command is used wrongly.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// The socket of the device server. One is started there if there is none. [default: $ASHMEM_DEVICE, or the user's]

@@ -5,13 +5,19 @@ use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitCode, ExitStatus};
 use std::thread;
+use std::time::Duration;
 
 use ashmem_device::model::Flavour;
 use ashmem_device::{Options, Server, serve_socket};
 use ashmem_driver::{Audience, Listener};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process};
 
-use crate::signals::Endings;
+use crate::signals::{Endings, ignore_children};
+
+/// How often to look whether anybody is left.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Runs the program, and ends as it does.
 pub fn run(program: &[OsString], flavour: Flavour) -> Result<ExitCode, Box<dyn Error>> {
@@ -31,10 +37,13 @@ pub fn run(program: &[OsString], flavour: Flavour) -> Result<ExitCode, Box<dyn E
         let _ = serve_socket(&served, &listener, None);
     })?;
     hand_on(endings, &child);
-    let status = child.wait()?;
+    let status = wait_for(&mut child)?;
     drop(directory);
     // Those that it has left behind still need the device.
-    while server.attached() > 0 && reap() {}
+    ignore_children();
+    while server.attached() > 0 {
+        thread::sleep(PAUSE);
+    }
     end_as(status, endings)
 }
 
@@ -55,9 +64,15 @@ fn hand_on(endings: Endings, child: &Child) {
     });
 }
 
-/// Waits for an orphan; false when there is none.
-fn reap() -> bool {
-    rustix::process::wait(rustix::process::WaitOptions::empty()).is_ok()
+/// Waits until the program has ended, and for nothing else: the server may stop a thread of its for a moment, and a parent would see that.
+fn wait_for(child: &mut Child) -> Result<ExitStatus, Box<dyn Error>> {
+    let number = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    let pidfd = number.map(|number| rustix::process::pidfd_open(number, PidfdFlags::empty()));
+    if let Some(Ok(pidfd)) = pidfd {
+        let mut events = [PollFd::new(&pidfd, PollFlags::IN)];
+        while poll(&mut events, None) == Err(Errno::INTR) {}
+    }
+    Ok(child.wait()?)
 }
 
 /// Ends as the program has ended: with its exit status, or by its signal.
@@ -70,7 +85,7 @@ fn end_as(status: ExitStatus, endings: Endings) -> Result<ExitCode, Box<dyn Erro
         // Without a second core dump.
         let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
         let _ = rustix::process::setrlimit(rustix::process::Resource::Core, none);
-        endings.let_through()?;
+        endings.let_through(number)?;
         kill_process(rustix::process::getpid(), signal)?;
     }
     // It is held back, or handled: what shells say of it.

@@ -371,7 +371,9 @@ static void stormy(void)
 		check(give(s[1], "!", 1, NULL, 0) == 1);
 		for (int round = 0; round < rounds; round++) {
 			struct got got = take(s[1], data, sizeof data, 256, 0);
-			check(got.length == 4 && got.count == 1 && !memcmp(data, &round, 4) && is_area(got.fds[0]));
+			check(got.length == 4 && got.count == 1 && !memcmp(data, &round, 4));
+			/* Whom signals keep busy may be found too late, and then gets a low number. */
+			check(ioctl(got.fds[0], GET_SIZE) == 4096);
 			check(close(got.fds[0]) == 0);
 		}
 		_exit(0);

@@ -106,20 +106,31 @@ fn answer_with(
         match give(Some(number)) {
             // Beyond the caller's limit.
             Err(Errno::BADF | Errno::MFILE | Errno::INVAL) => {}
-            done => return done.map(|_| Reply::Answered),
+            Ok(_) => {
+                task.known.gave(task.thread(), number);
+                return Ok(Reply::Answered);
+            }
+            Err(errno) => return Err(errno),
         }
     }
     give(None).map(|_| Reply::Answered)
 }
 
-/// The lowest number from `least` on that the caller has no descriptor of, within a reasonable distance.
+/// A number from `least` on that the caller has no descriptor of, within a reasonable distance: one of the lowest, or the next after the
+/// one that it was given last.
 fn free_from(task: &Task<'_>, least: u32) -> Option<u32> {
+    const LOWEST: u32 = 8;
     const DISTANCE: u32 = 1024;
     let is_free = |number: &u32| {
         let path = proc_file(task.thread(), &format!("fd/{number}"));
         rustix::fs::lstat(path).err() == Some(Errno::NOENT)
     };
-    (least..least.saturating_add(DISTANCE)).find(is_free)
+    let lowest = (least..least.saturating_add(LOWEST)).find(is_free);
+    let next = || {
+        let next = task.known.last_given(task.thread())?.saturating_add(1).max(least);
+        (next..next.saturating_add(LOWEST)).find(is_free)
+    };
+    lowest.or_else(next).or_else(|| (least..least.saturating_add(DISTANCE)).find(is_free))
 }
 
 /// Whether a descriptor of another thread's means an area.

@@ -33,6 +33,7 @@ pub(super) fn open(shared: &Shared, task: &Task<'_>, call: Call) -> Result<Reply
     }
     match place {
         Place::Device => open_device(shared, task, flags),
+        Place::InsideDevice => Err(Errno::NOTDIR),
         Place::Descriptor { process, fd } => {
             let Some(process) = place::resolve(task, process) else { return Ok(Reply::Continue) };
             match means_area(shared, process, fd) {

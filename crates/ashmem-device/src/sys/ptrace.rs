@@ -1,8 +1,9 @@
 //! Having a thread enter its system call once more: `ptrace(2)` without anything that the thread, or its parent, could notice.
 
-#![allow(unsafe_code, reason = "ptrace(2) and waitpid(2)")]
+#![allow(unsafe_code, reason = "ptrace(2) and waitid(2)")]
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::ptr;
 
 use rustix::io::Errno;
@@ -44,17 +45,26 @@ pub(crate) fn detach(thread: i32, signal: i32) -> Result<(), Errno> {
 
 /// Whether a thread that this one has seized has stopped. Does not wait.
 pub(crate) fn look(thread: i32) -> Stop {
-    let mut status = 0;
-    // SAFETY: the kernel writes the status alone, which outlives the call.
-    let found = unsafe { libc::waitpid(thread, &raw mut status, libc::__WALL | libc::WNOHANG) };
-    if found == 0 {
-        return Stop::Not;
-    }
-    if found != thread || !libc::WIFSTOPPED(status) {
+    // Its end is for its parent to see, which may be this very process.
+    let options = libc::WSTOPPED | libc::WNOHANG | libc::__WALL;
+    let mut information = MaybeUninit::<libc::siginfo_t>::zeroed();
+    let number = thread as libc::id_t;
+    // SAFETY: the kernel writes the structure alone, which outlives the call.
+    let result = unsafe { libc::waitid(libc::P_PID, number, information.as_mut_ptr(), options) };
+    if result != 0 {
         return Stop::Gone;
     }
+    // SAFETY: all zeros is a value of it, and so is what the kernel writes.
+    let information = unsafe { information.assume_init() };
+    // SAFETY: the field of what a wait has filled in, or zero.
+    let found = unsafe { information.si_pid() };
+    if found != thread {
+        return Stop::Not;
+    }
+    // SAFETY: as above.
+    let status = unsafe { information.si_status() };
     // Stops that are no signal's delivery say so in the upper half.
-    Stop::Stopped(if status >> 16 == 0 { libc::WSTOPSIG(status) } else { 0 })
+    Stop::Stopped(if status >> 8 == 0 { status } else { 0 })
 }
 
 fn request(request: libc::c_uint, thread: i32, data: i32) -> Result<(), Errno> {

@@ -10,14 +10,24 @@ use std::time::{Duration, Instant};
 use crate::sys::ptrace::{self, Stop};
 use crate::task::proc_file;
 
-/// A thread, and the number of the call in which it waits.
-pub(super) type Waiting = (i32, i32);
+/// A thread that was let go on to wait in a call.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waiting {
+    pub(super) thread: i32,
+    /// The call's number.
+    pub(super) call: i32,
+    /// How often it had waited for something until then.
+    pub(super) waits: u64,
+}
 
-/// How long the sender waits for this. It takes some 100 microseconds, as a rule.
-const PATIENCE: Duration = Duration::from_millis(20);
+/// How long the sender waits for this. It takes some 100 microseconds, as a rule; more on a busy machine.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// After that, a thread that does not stop is left alone: it waits for something that cannot be interrupted.
 const GIVE_UP: Duration = Duration::from_secs(1);
+
+/// How long a thread may be on its way to its call.
+const ON_THE_WAY: Duration = Duration::from_millis(300);
 
 /// This needs little of it.
 const STACK: usize = 128 << 10;
@@ -39,13 +49,13 @@ pub(super) fn kick(threads: Vec<Waiting>) {
 fn interrupt(threads: &[Waiting]) {
     let give_up = Instant::now() + GIVE_UP;
     // Fails for a thread that is being debugged.
-    let seized = threads.iter().filter(|&&waiting| is_in(waiting) && ptrace::seize(waiting.0).is_ok());
+    let seized = threads.iter().filter(|waiting| is_in(waiting) && ptrace::seize(waiting.thread).is_ok());
     // Looked at again: other calls, which would not be restarted, must not be interrupted.
-    let interrupted = seized.filter(|&&waiting| is_in(waiting) && ptrace::interrupt(waiting.0).is_ok());
-    let mut left: Vec<i32> = interrupted.map(|(thread, _)| *thread).collect();
+    let interrupted = seized.filter(|waiting| is_in(waiting) && ptrace::interrupt(waiting.thread).is_ok());
+    let mut left: Vec<i32> = interrupted.map(|waiting| waiting.thread).collect();
     for attempt in 0_u32.. {
         left.retain(|&thread| match ptrace::look(thread) {
-            Stop::Not => true,
+            Stop::Not => doing(thread) != Doing::Unknown,
             Stop::Stopped(signal) => {
                 let _ = ptrace::detach(thread, signal);
                 false
@@ -87,13 +97,19 @@ pub(super) fn waits(thread: i32) -> u64 {
     waits.and_then(|waits| waits.trim().parse().ok()).unwrap_or(0)
 }
 
-/// Whether a thread waits in that call. One that runs may be on its way there.
-fn is_in((thread, call): Waiting) -> bool {
-    for attempt in 0..30 {
-        match doing(thread) {
+/// Whether a thread waits in its call. One that runs and has not waited since it was let go on is on its way there, and gets there as
+/// soon as there is a processor for it; any other may be doing something else by now.
+fn is_in(waiting: &Waiting) -> bool {
+    let give_up = Instant::now() + ON_THE_WAY;
+    for attempt in 0.. {
+        match doing(waiting.thread) {
             Doing::Running if attempt < 10 => thread::yield_now(),
-            Doing::Running => thread::sleep(Duration::from_micros(50)),
-            other => return other == Doing::Waiting(call),
+            Doing::Running if attempt < 30 => thread::sleep(Duration::from_micros(50)),
+            Doing::Running if waits(waiting.thread) != waiting.waits || Instant::now() > give_up => {
+                return false;
+            }
+            Doing::Running => thread::sleep(Duration::from_millis(1)),
+            other => return other == Doing::Waiting(waiting.call),
         }
     }
     false

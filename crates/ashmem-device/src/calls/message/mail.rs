@@ -10,13 +10,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::discard::Discard;
-use super::kick::{self, Doing};
+use super::kick::{self, Doing, Waiting};
 use crate::model::AreaId;
 use crate::sys::message::Received;
 
 /// How long a sender that the kernel is about to let go on is waited for, at most. It takes microseconds, but not where there is no
 /// processor for it.
-const ON_ITS_WAY: Duration = Duration::from_millis(50);
+const ON_ITS_WAY: Duration = Duration::from_millis(500);
 
 /// So many receivers are told of one message.
 const KICKED: usize = 64;
@@ -40,8 +40,8 @@ pub(crate) struct Mail {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Threads that wait, each with the number of its call and when it came.
-    waiting: HashMap<i32, (i32, u64)>,
+    /// Threads that wait, and the order in which they came.
+    waiting: HashMap<i32, (Waiting, u64)>,
     came: u64,
     sending: Vec<Sending>,
     kept: Vec<Kept>,
@@ -100,6 +100,7 @@ impl Mail {
 
     /// A thread is about to wait in the kernel, unless something is coming: then that is returned.
     pub(super) fn expect(&self, thread: i32, call: i32) -> Option<Sending> {
+        let waiting = Waiting { thread, call, waits: kick::waits(thread) };
         let mut state = self.lock();
         let now = Instant::now();
         state.sending.retain(|sending| now < sending.until);
@@ -108,7 +109,7 @@ impl Mail {
             state.came += 1;
             let came = state.came;
             if state.waiting.len() < REMEMBERED {
-                state.waiting.insert(thread, (call, came));
+                state.waiting.insert(thread, (waiting, came));
             }
         }
         self.counted(&state);
@@ -131,29 +132,29 @@ impl Mail {
         // While it waits for its answer, it waits for nothing else.
         let waits = kick::waits(thread);
         let sending = |until| Sending { thread, call, area, waits, until };
-        let all: Vec<(i32, (i32, u64))> = {
+        let all: Vec<(Waiting, u64)> = {
             let mut state = self.lock();
             state.sending.push(sending(Instant::now() + 2 * ON_ITS_WAY));
             self.counted(&state);
-            state.waiting.iter().map(|(&thread, &call)| (thread, call)).collect()
+            state.waiting.values().copied().collect()
         };
-        let (mut waiting, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|&(thread, (call, _))| {
-            let doing = kick::doing(thread);
-            doing == Doing::Running || doing == Doing::Waiting(call)
+        let (mut waiting, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|(waiting, _)| {
+            let doing = kick::doing(waiting.thread);
+            doing == Doing::Running || doing == Doing::Waiting(waiting.call)
         });
         if !waiting.is_empty() {
             // Those that came last.
-            waiting.sort_unstable_by_key(|&(_, (_, came))| std::cmp::Reverse(came));
+            waiting.sort_unstable_by_key(|&(_, came)| std::cmp::Reverse(came));
             waiting.truncate(KICKED);
             let one_at_a_time = self.kicking.lock();
-            kick::kick(waiting.iter().map(|&(thread, (call, _))| (thread, call)).collect());
+            kick::kick(waiting.into_iter().map(|(waiting, _)| waiting).collect());
             drop(one_at_a_time);
         }
         let mut state = self.lock();
-        for (thread, seen) in others {
+        for (other, came) in others {
             // It may be waiting anew.
-            if state.waiting.get(&thread) == Some(&seen) {
-                state.waiting.remove(&thread);
+            if state.waiting.get(&other.thread).is_some_and(|&(_, last)| last == came) {
+                state.waiting.remove(&other.thread);
             }
         }
         // It is let go on now.
