@@ -1,83 +1,105 @@
 //! `/proc/sys/vm/drop_caches`: with the driver, writing 2 there purges unpinned areas as memory pressure does.
+//!
+//! The kernel carries the write out. Where it is seen coming, through a high descriptor, the device goes first. Else (shells put it at a
+//! low one) that it happened is seen in `/proc/vmstat`, which counts such writes: looked at before each call on the device for a while after
+//! somebody opened the file to write.
 
 use std::fs;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::sync::OnceLock;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
-use rustix::fs::{MemfdFlags, Mode, OFlags};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::calls::Reply;
-use crate::filter::HIGH;
 use crate::state::Shared;
-use crate::task::{FileId, Task};
+use crate::task::Task;
 
 const PATH: &str = "/proc/sys/vm/drop_caches";
 
-/// Opens it for writing, if the caller may and this process, too. Everything else is the kernel's.
-pub(crate) fn open(task: &Task<'_>, flags: OFlags) -> Result<Reply, Errno> {
-    let writes = flags & OFlags::RWMODE == OFlags::WRONLY;
-    let is_root = task.status().is_some_and(|status| status.file_user == 0);
-    let may = || rustix::fs::open(PATH, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()).is_ok();
-    if !writes || !is_root || !same_view(task) || !may() {
-        return Ok(Reply::Continue);
+/// How long after the file was opened it may be written to.
+const WATCHED: Duration = Duration::from_secs(10);
+
+/// Whether caches were dropped.
+#[derive(Debug, Default)]
+pub(crate) struct Caches {
+    /// The count, and until when it is to be looked at.
+    watched: Option<(u64, Instant)>,
+}
+
+impl Caches {
+    /// Somebody opens the file to write.
+    pub(crate) fn opened(&mut self) {
+        let until = Instant::now() + WATCHED;
+        let count = self.watched.map(|(count, _)| count).or_else(count);
+        self.watched = count.map(|count| (count, until));
     }
-    let Some((file, _)) = stand_in() else { return Ok(Reply::Continue) };
-    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    let description = rustix::fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
-    let close_on_exec = flags.contains(OFlags::CLOEXEC);
-    // What is written is seen only through a high descriptor.
-    for number in HIGH..HIGH + 256 {
-        let taken = rustix::fs::lstat(task.proc(&format!("fd/{number}"))).is_ok();
-        if !taken {
-            return match task.listener.answer_with(
-                task.call.id,
-                description.as_fd(),
-                Some(number),
-                close_on_exec,
-            ) {
-                Ok(_) => Ok(Reply::Answered),
-                Err(_) => Ok(Reply::Continue),
-            };
+
+    /// One drop that is about to happen has been heeded.
+    pub(crate) fn heeded(&mut self) {
+        if let Some((count, _)) = &mut self.watched {
+            *count += 1;
         }
     }
-    Ok(Reply::Continue)
+
+    /// How often slab caches were dropped since the last look.
+    pub(crate) fn dropped(&mut self) -> u64 {
+        let Some((before, until)) = self.watched else { return 0 };
+        let now = count().unwrap_or(before);
+        self.watched = (Instant::now() < until).then_some((now, until));
+        now.saturating_sub(before)
+    }
 }
 
-/// Whether the caller sees the system as this process does: the same files and the same users.
-fn same_view(task: &Task<'_>) -> bool {
-    let link = |path: &std::path::Path| rustix::fs::readlink(path, Vec::new()).ok();
-    ["ns/mnt", "ns/user"].iter().all(|name| {
-        let own = link(&std::path::Path::new("/proc/self").join(name));
+/// The file, opened for a caller who may write to it and sees it as this process does.
+pub(crate) fn file_for(task: &Task<'_>, flags: OFlags) -> Option<OwnedFd> {
+    let is_root = task.status().is_some_and(|status| status.users[3] == 0);
+    let link = |path: &Path| rustix::fs::readlink(path, Vec::new()).ok();
+    let shares = |name| {
+        let own = link(&Path::new("/proc/self").join(name));
         own.is_some() && own == link(&task.proc(name))
-    })
+    };
+    if flags & OFlags::RWMODE != OFlags::WRONLY || !is_root || !shares("ns/mnt") || !shares("ns/user") {
+        return None;
+    }
+    rustix::fs::open(PATH, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()).ok()
 }
 
-/// Whether a descriptor is one that `open` has given.
-pub(crate) fn is_open(task: &Task<'_>, fd: i32) -> bool {
-    let Some((_, id)) = stand_in() else { return false };
-    task.memfd(fd) == Some(*id)
-}
-
-pub(crate) fn write(shared: &Shared, task: &Task<'_>) -> Result<Reply, Errno> {
-    let length = task.argument(2);
-    let mut text = vec![0; length.min(64) as usize];
+/// The device's part of a write through a high descriptor, if it is one of that file.
+pub(crate) fn heed(shared: &Shared, task: &Task<'_>) -> Result<(), Errno> {
+    let link = rustix::fs::readlink(task.proc(&format!("fd/{}", task.descriptor(0))), Vec::new());
+    if !link.is_ok_and(|link| link.as_bytes() == PATH.as_bytes()) {
+        return Ok(());
+    }
+    let mut text = vec![0; task.argument(2).min(64) as usize];
     task.read_exact(task.argument(1), &mut text)?;
-    fs::write(PATH, &text).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
     let value: u32 = std::str::from_utf8(&text).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
-    if value & 2 != 0 {
+    if value & 2 != 0 && value <= 7 && task.is_waiting() {
         shared.lock().drop_caches();
     }
-    Ok(Reply::Value(text.len() as i64))
+    Ok(())
 }
 
-/// What callers have in its place.
-fn stand_in() -> Option<&'static (OwnedFd, FileId)> {
-    static FILE: OnceLock<Option<(OwnedFd, FileId)>> = OnceLock::new();
-    FILE.get_or_init(|| {
-        let file = rustix::fs::memfd_create("drop_caches", MemfdFlags::CLOEXEC).ok()?;
-        let id = FileId::of(&file).ok()?;
-        Some((file, id))
-    })
-    .as_ref()
+fn count() -> Option<u64> {
+    let text = fs::read_to_string("/proc/vmstat").ok()?;
+    text.lines().find_map(|line| line.strip_prefix("drop_slab "))?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_looked_at_before_somebody_opens_the_file() {
+        let mut caches = Caches::default();
+        assert_eq!(caches.dropped(), 0);
+        caches.opened();
+        assert_eq!(caches.watched.is_some(), count().is_some());
+        caches.watched = Some((0, Instant::now()));
+        assert_eq!(caches.dropped(), count().unwrap_or(0));
+        assert!(caches.watched.is_none());
+        caches.watched = Some((count().unwrap_or(0), Instant::now() + WATCHED));
+        caches.heeded();
+        assert_eq!(caches.dropped(), 0);
+    }
 }

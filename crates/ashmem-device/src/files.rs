@@ -69,6 +69,9 @@ impl Files {
     /// # Errors
     /// EFBIG, EINVAL for sizes that no file has; then the contents are empty.
     pub(crate) fn set_size(&self, size: u64) -> Result<(), Errno> {
+        if self.length() == size {
+            return Ok(());
+        }
         rustix::fs::ftruncate(&self.contents, 0)?;
         rustix::fs::ftruncate(&self.contents, size)
     }

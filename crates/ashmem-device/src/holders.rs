@@ -16,6 +16,8 @@ const REMEMBERED: usize = 4;
 pub(crate) struct Holders {
     /// Thread and number, the latest first.
     seen: Vec<(i32, i32)>,
+    /// One was sent through a socket, and was not seen at a new place since.
+    is_on_its_way: bool,
 }
 
 impl Holders {
@@ -24,9 +26,16 @@ impl Holders {
         if self.seen.first() == Some(&(thread, fd)) {
             return;
         }
+        let before = self.seen.len();
         self.seen.retain(|&place| place != (thread, fd));
+        self.is_on_its_way &= self.seen.len() < before;
         self.seen.insert(0, (thread, fd));
         self.seen.truncate(REMEMBERED);
+    }
+
+    /// A descriptor is about to be sent.
+    pub(crate) fn sent(&mut self) {
+        self.is_on_its_way = true;
     }
 
     /// The processes (or threads of theirs) that had one when it was seen last.
@@ -41,6 +50,9 @@ impl Holders {
     /// Whether any process has a descriptor of one of these files, as far as this process may see. One that is on its way through a
     /// socket is nowhere to be seen: then nobody has a mapping either, though the file is open somewhere.
     pub(crate) fn has_any(&mut self, files: &[FileId]) -> bool {
+        if self.is_on_its_way {
+            return true;
+        }
         let leads_there = |thread, fd| memfd_of(thread, fd).is_some_and(|file| files.contains(&file));
         if self.seen.iter().any(|&(thread, fd)| leads_there(thread, fd)) {
             return true;

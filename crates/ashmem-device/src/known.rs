@@ -112,8 +112,9 @@ impl Known {
 
 impl Inner {
     fn thread(&mut self, thread: i32) -> Option<&OwnedFd> {
-        if self.descriptors.len() >= DESCRIPTORS_MAX || self.threads.len() >= THREADS_MAX {
-            *self = Inner::default();
+        let is_new = !self.threads.contains_key(&thread);
+        if self.descriptors.len() >= DESCRIPTORS_MAX || is_new && self.threads.len() >= THREADS_MAX {
+            (self.threads, self.descriptors) = Default::default();
         }
         match self.threads.entry(thread) {
             Entry::Occupied(entry) => Some(entry.into_mut()),

@@ -28,7 +28,7 @@ mod task;
 pub use door::{serve_connection, serve_socket};
 pub use error::Error;
 pub use run::{launch, may_be_served_by_others};
-pub use server::{Options, Server};
+pub use server::{Options, Server, detach};
 
 /// Seccomp's notifications, for benchmarks.
 #[doc(hidden)]

@@ -81,23 +81,17 @@ impl Pins {
 
     /// Brings what others have done to pages to the device's ranges.
     pub(crate) fn observe(&mut self, device: &mut Device, id: AreaId, pages: Range<u64>) {
-        if self.closed.is_some() {
-            return;
-        }
-        let Some(region) = &self.region else { return };
-        let all = region.size().div_ceil(ashmem::page_size());
+        let Some(region) = self.region() else { return };
+        let page = ashmem::page_size();
+        let all = region.size().div_ceil(page);
         // Ranges answer as a whole: those that are touched are looked at whole.
         let mut span = pages.start..pages.end.min(all);
-        let ranges: Vec<(Range<u64>, bool)> = device
-            .unpinned(id)
-            .filter(|(range, _)| range.start < span.end && span.start < range.end)
-            .map(|(range, purged)| (range.start..range.end.min(all), purged))
-            .collect();
-        for (range, _) in &ranges {
-            span = span.start.min(range.start)..span.end.max(range.end);
-        }
+        let ends = [span.start, span.end.saturating_sub(1)].map(|place| {
+            let at = device.unpinned_in(id, place..place.saturating_add(1)).next();
+            at.map_or(place..place, |(range, _)| range)
+        });
+        span = span.start.min(ends[0].start)..span.end.max(ends[1].end.min(all));
         let Some((region, bytes)) = self.bytes(&span) else { return };
-        let page = ashmem::page_size();
         let mut seen: Vec<(Range<u64>, PageState)> = Vec::new();
         let looked = region.each_run_in(bytes, |run| {
             seen.push((run.range.start / page..run.range.end.div_ceil(page), run.state));
@@ -107,28 +101,17 @@ impl Pins {
             return;
         }
         for (run, state) in seen {
-            match state {
-                PageState::Pinned => {
-                    for (range, _) in &ranges {
-                        let both = run.start.max(range.start)..run.end.min(range.end);
-                        if both.start < both.end {
-                            device.note_pinned(id, both);
-                        }
-                    }
+            if state == PageState::Pinned {
+                // Only what there is: a request for pinned pages is more than nothing to the driver.
+                let ranges: Vec<_> = device.unpinned_in(id, run.clone()).map(|(range, _)| range).collect();
+                for range in ranges {
+                    device.note_pinned(id, run.start.max(range.start)..run.end.min(range.end));
                 }
-                PageState::Purged => {
-                    note_missing(device, id, &run, &ranges);
-                    if ranges.iter().all(|(range, purged)| *purged || !overlaps(range, &run)) {
-                        device.note_purged(id, run);
-                    } else {
-                        for (range, purged) in &ranges {
-                            if !purged && overlaps(range, &run) {
-                                device.note_purged(id, range.clone());
-                            }
-                        }
-                    }
-                }
-                _ => note_missing(device, id, &run, &ranges),
+                continue;
+            }
+            device.note_unpinned(id, run.clone());
+            if state == PageState::Purged {
+                device.note_purged(id, run);
             }
         }
     }
@@ -145,16 +128,9 @@ impl Pins {
         if self.closed.is_some() {
             return;
         }
-        // Before the first mapping nobody has written anything, and nobody will. What is too large to be mapped here can only be
-        // kept from being mapped anew.
-        let writable = if is_mapped {
-            match Writable::new(files.contents(), files.length()) {
-                Ok(writable) => Some(writable),
-                Err(_) => return,
-            }
-        } else {
-            None
-        };
+        // Before the first mapping nobody has written anything, and nobody will. What is too large to be mapped here, with all
+        // others, keeps its contents when it is purged.
+        let writable = if is_mapped { Writable::new(files.contents(), files.length()).ok() } else { None };
         if files.seal_against_writing().is_ok() {
             self.pin_all();
             self.closed = Some(writable);
@@ -201,27 +177,6 @@ impl Pins {
         let end = pages.end.saturating_mul(page).min(region.size());
         (start < end).then_some((region, start..end))
     }
-}
-
-/// Pages that somebody else has unpinned become a range.
-fn note_missing(device: &mut Device, id: AreaId, run: &Range<u64>, ranges: &[(Range<u64>, bool)]) {
-    let mut from = run.start;
-    for (range, _) in ranges {
-        if range.end <= from || range.start >= run.end {
-            continue;
-        }
-        if from < range.start {
-            device.note_unpinned(id, from..range.start);
-        }
-        from = range.end;
-    }
-    if from < run.end {
-        device.note_unpinned(id, from..run.end);
-    }
-}
-
-fn overlaps(a: &Range<u64>, b: &Range<u64>) -> bool {
-    a.start < b.end && b.start < a.end
 }
 
 /// Page states for an area's contents; none for what is too large to have any.

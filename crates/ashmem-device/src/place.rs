@@ -1,12 +1,13 @@
 //! What a path names, as far as the device cares.
 
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::OnceLock;
 
-use rustix::fs::{AtFlags, CWD, StatxFlags};
+use rustix::fs::{Mode, OFlags, ResolveFlags};
 
-use crate::task::Task;
+use crate::task::{FileId, Task};
 
 /// What a path leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,21 +76,29 @@ fn boot_id() -> &'static [u8] {
     })
 }
 
-/// Whether a directory is the caller's `/dev`.
+/// Whether a directory is the caller's `/dev`. Only what the kernel knows already is looked at: a file system in user space may never
+/// answer, or be served by a program that waits for this very thread.
 fn is_dev(task: &Task<'_>, directory: i32, parent: &[u8]) -> bool {
-    let start = match (parent.first(), directory) {
-        (Some(b'/'), _) => task.proc("root"),
-        (_, libc::AT_FDCWD) => task.proc("cwd"),
-        (_, fd) => task.proc(&format!("fd/{fd}")),
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = || rustix::fs::open(task.proc("root"), flags, Mode::empty()).ok();
+    let walk = |start: OwnedFd, path: &Path, resolve| {
+        let resolve = resolve | ResolveFlags::CACHED | ResolveFlags::NO_MAGICLINKS;
+        let found = rustix::fs::openat2(start, path, flags, Mode::empty(), resolve).ok()?;
+        FileId::of(found).ok()
     };
-    let relative = Path::new(std::ffi::OsStr::from_bytes(parent.trim_ascii_start()));
-    let relative = relative.strip_prefix("/").unwrap_or(relative);
-    let look = |path: &Path| {
-        let stat = rustix::fs::statx(CWD, path, AtFlags::STATX_DONT_SYNC, StatxFlags::INO).ok()?;
-        Some((stat.stx_dev_major, stat.stx_dev_minor, stat.stx_ino))
+    let in_root = |path: &Path| walk(root()?, path, ResolveFlags::IN_ROOT);
+    let path = Path::new(std::ffi::OsStr::from_bytes(parent));
+    let found = match (parent.first(), directory) {
+        (Some(b'/'), _) => in_root(path),
+        (_, directory) => {
+            let start =
+                if directory == libc::AT_FDCWD { "cwd".to_owned() } else { format!("fd/{directory}") };
+            let start = rustix::fs::open(task.proc(&start), flags, Mode::empty()).ok();
+            let path = if parent.is_empty() { Path::new(".") } else { path };
+            start.and_then(|start| walk(start, path, ResolveFlags::empty()))
+        }
     };
-    let found = look(&start.join(relative).join("."));
-    found.is_some() && found == look(&task.proc("root/dev"))
+    found.is_some() && found == in_root(Path::new("/dev"))
 }
 
 fn in_proc(rest: &[u8]) -> Option<Place> {
@@ -124,7 +133,7 @@ fn number_of(digits: &[u8]) -> Option<i32> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
-/// The process that a path of the caller's names, as this process sees it.
+/// The process that a path of the caller's names, as this process sees it; `None` for one that the caller may not look at.
 pub(crate) fn resolve(task: &Task<'_>, process: Process) -> Option<i32> {
     let Process::Number(number) = process else { return Some(task.thread()) };
     let status = task.status()?;
@@ -133,7 +142,8 @@ pub(crate) fn resolve(task: &Task<'_>, process: Process) -> Option<i32> {
     }
     let namespace = |path: &Path| rustix::fs::readlink(path, Vec::new()).ok();
     let own = namespace(Path::new("/proc/self/ns/pid"));
-    (own.is_some() && own == namespace(&task.proc("ns/pid"))).then_some(number)
+    let has_our_numbers = own.is_some() && own == namespace(&task.proc("ns/pid"));
+    (has_our_numbers && task.may_look_at(number)).then_some(number)
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use std::time::Duration;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::Resource;
+use rustix::thread::CpuSet;
 
 use ashmem_driver::Policy;
 
@@ -17,7 +18,7 @@ use crate::model::Flavour;
 use crate::reclaim::{Bell, Keeper};
 use crate::serve::serve;
 use crate::state::Shared;
-use crate::sys::Listener;
+use crate::sys::{self, Listener};
 use crate::task::FileId;
 
 /// How often areas that nobody has any more are looked for.
@@ -63,6 +64,8 @@ impl Server {
     /// [`Error::System`] when there can be no thread.
     pub fn new(options: Options) -> Result<Arc<Server>, Error> {
         let reclaimer = ashmem::Reclaimer::builder().without_thread().build();
+        // Leases make the kernel send signals to this process.
+        sys::ignore_signals();
         raise_limit();
         let bell = Bell::new().map_err(Error::system("make an event"))?;
         let shared = Arc::new(Shared::new(options.flavour, reclaimer, bell));
@@ -132,6 +135,23 @@ impl Server {
         let path = format!("/proc/self/fd/{}", states.as_raw_fd());
         rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()
     }
+}
+
+/// Makes this process one that serves everybody, and not only the program that had it started: without that one's descriptors, processors
+/// and limits, as far as they can be raised. For a process that has just begun.
+pub fn detach() {
+    sys::close_inherited();
+    let mut all = CpuSet::new();
+    (0..CpuSet::MAX_CPU).for_each(|processor| all.set(processor));
+    // What is refused stays as it is.
+    let _ = rustix::thread::sched_setaffinity(None, &all);
+    for resource in [Resource::Fsize, Resource::As, Resource::Data, Resource::Cpu] {
+        let mut limit = rustix::process::getrlimit(resource);
+        limit.current = limit.maximum;
+        let _ = rustix::process::setrlimit(resource, limit);
+    }
+    // A new session: signals from the terminal are for others. Fails for who leads one already.
+    let _ = rustix::process::setsid();
 }
 
 /// Each area takes a few descriptors: as many as the system allows.

@@ -4,11 +4,13 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use ashmem_driver::reclaim::Served;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
+use crate::caches::Caches;
 use crate::calls::message::Mail;
 use crate::files::Files;
 use crate::holders::Holders;
@@ -34,24 +36,40 @@ pub(crate) struct State {
     areas: HashMap<AreaId, Held>,
     by_file: HashMap<FileId, AreaId>,
     pub(crate) protections: Protections,
+    pub(crate) caches: Caches,
 }
 
 /// Is told of each range that the device takes away.
 type Take<'a> = &'a mut dyn FnMut(AreaId, Range<u64>);
 
 /// What a mapping that is allowed takes.
-pub(crate) struct Mappable {
-    /// What the caller's descriptor has to lead to first, if it does not.
-    pub(crate) exchange: Option<OwnedFd>,
-    /// The bits that it may ever have.
-    pub(crate) mask: u64,
+pub(crate) enum Mappable {
+    Now {
+        /// What the caller's descriptor has to lead to first, if it does not.
+        exchange: Option<OwnedFd>,
+        /// The bits that it may ever have.
+        mask: u64,
+    },
+    /// A moment's patience.
+    NotYet,
 }
+
+/// The mapping that was allowed last.
+struct Last {
+    thread: i32,
+    file: FileId,
+    at: Instant,
+}
+
+/// How long a thread may take from being let go on to having mapped what its descriptor leads to.
+const EXCHANGED: Duration = Duration::from_millis(5);
 
 /// What belongs to an area besides the driver's own state.
 pub(crate) struct Held {
     pub(crate) files: Files,
     pub(crate) pins: Pins,
     pub(crate) holders: Holders,
+    last: Option<Last>,
 }
 
 impl Shared {
@@ -61,6 +79,7 @@ impl Shared {
             areas: HashMap::new(),
             by_file: HashMap::new(),
             protections: Protections::default(),
+            caches: Caches::default(),
         };
         Shared { state: Mutex::new(state), node: Node::new(), mail: Mail::default(), reclaimer, bell }
     }
@@ -82,10 +101,17 @@ impl State {
     /// # Errors
     /// Those of `memfd_create(2)`.
     pub(crate) fn open(&mut self, access: Access) -> Result<AreaId, Errno> {
-        let files = Files::new()?;
+        let files = match Files::new() {
+            // Areas that nobody has any more have descriptors yet.
+            Err(Errno::MFILE) => {
+                self.let_go();
+                Files::new()?
+            }
+            made => made?,
+        };
         let id = self.device.open(access);
         self.by_file.insert(files.id(), id);
-        self.areas.insert(id, Held { files, pins: Pins::default(), holders: Holders::default() });
+        self.areas.insert(id, Held { files, pins: Pins::default(), holders: Holders::default(), last: None });
         Ok(id)
     }
 
@@ -109,6 +135,9 @@ impl State {
     pub(crate) fn seen(&mut self, file: FileId, thread: i32, fd: i32) -> Option<AreaId> {
         let id = self.area_of(file)?;
         self.areas.get_mut(&id)?.holders.saw(thread, fd);
+        for _ in 0..self.caches.dropped().min(DROPS_MAX) {
+            self.take(Device::drop_caches);
+        }
         Some(id)
     }
 
@@ -179,6 +208,7 @@ impl State {
         call: &MapCall,
         no_reserve: bool,
         current: FileId,
+        thread: i32,
     ) -> Result<Mappable, Errno> {
         let (area, held) = self.parts(id)?;
         let kind = area.check_map(call)?;
@@ -189,6 +219,13 @@ impl State {
             MapKind::Contents => held.files.id(),
             MapKind::Zero => held.files.zeros()?,
         };
+        // Another thread is about to map the same descriptor, and has not got there yet.
+        let now = Instant::now();
+        let others = |last: &Last| last.thread != thread && last.file != file && now < last.at + EXCHANGED;
+        if held.last.as_ref().is_some_and(others) {
+            return Ok(Mappable::NotYet);
+        }
+        held.last = Some(Last { thread, file, at: now });
         // At once, as what nobody has is forgotten.
         let exchange = if file == current {
             None
@@ -196,12 +233,17 @@ impl State {
             Some(held.files.open(file, area.access(), OFlags::empty())?)
         };
         if !area.is_mapped() {
+            // Whoever has the file can change its size until now (truncate(2)).
+            held.files.set_size(area.size())?;
             held.files.freeze()?;
+            if held.files.length() != area.size() {
+                return Err(Errno::INVAL);
+            }
             area.mapped();
         }
         let mask = area.protection();
         self.by_file.insert(file, id);
-        Ok(Mappable { exchange, mask })
+        Ok(Mappable::Now { exchange, mask })
     }
 
     /// PIN: whether something was purged.
@@ -254,8 +296,9 @@ impl State {
     }
 
     /// What writing 2 to `/proc/sys/vm/drop_caches` does.
-    pub(crate) fn drop_caches(&mut self) -> u64 {
-        self.take(Device::drop_caches)
+    pub(crate) fn drop_caches(&mut self) {
+        self.caches.heeded();
+        self.take(Device::drop_caches);
     }
 
     fn take(&mut self, purge: fn(&mut Device, Take<'_>) -> u64) -> u64 {
@@ -308,3 +351,6 @@ impl State {
 }
 
 const PROT_WRITE: u64 = libc::PROT_WRITE as u64;
+
+/// After so many, nothing is left.
+const DROPS_MAX: u64 = 32;

@@ -125,9 +125,21 @@ impl Task<'_> {
         }
     }
 
-    /// The number of the thread's process.
-    pub(crate) fn process(&self) -> Option<i32> {
-        Status::of(self.thread()).map(|status| status.process)
+    /// Whether the caller may look into a process's files, as `ptrace(2)` has it ("access mode checking"): its own, one of the same user
+    /// with no more capabilities, or any with CAP_SYS_PTRACE.
+    pub(crate) fn may_look_at(&self, process: i32) -> bool {
+        const SYS_PTRACE: u64 = 1 << 19;
+        let (Some(own), Some(other)) = (self.status(), Status::of(process)) else { return false };
+        if own.process == other.process {
+            return true;
+        }
+        let namespace = |thread| rustix::fs::readlink(proc_file(thread, "ns/user"), Vec::new()).ok();
+        let same_namespace = namespace(own.process).is_some_and(|own| namespace(other.process) == Some(own));
+        let user = own.users[3];
+        let same_user = other.users[..3].iter().all(|&other| other == user)
+            && other.groups[..3].iter().all(|&other| other == own.groups[3])
+            && other.capabilities & !own.capabilities == 0;
+        same_namespace && (same_user || own.capabilities & SYS_PTRACE != 0)
     }
 
     pub(crate) fn status(&self) -> Option<Status> {
@@ -149,8 +161,9 @@ pub(crate) struct Status {
     pub(crate) parent: i32,
     /// The thread's process's number in its own namespace.
     pub(crate) own_number: i32,
-    /// The user that files are opened as.
-    pub(crate) file_user: u32,
+    /// Real, effective, saved user, and the one that files are opened as; and so for the group.
+    pub(crate) users: [u32; 4],
+    pub(crate) groups: [u32; 4],
     /// Effective capabilities.
     pub(crate) capabilities: u64,
 }
@@ -171,13 +184,22 @@ impl Status {
                 "Tgid" => status.process = fields.next()?.parse().ok()?,
                 "PPid" => status.parent = fields.next()?.parse().ok()?,
                 "NStgid" => status.own_number = fields.next_back()?.parse().ok()?,
-                "Uid" => status.file_user = fields.nth(3)?.parse().ok()?,
+                "Uid" => status.users = four(&mut fields)?,
+                "Gid" => status.groups = four(&mut fields)?,
                 "CapEff" => status.capabilities = u64::from_str_radix(fields.next()?, 16).ok()?,
                 _ => {}
             }
         }
         (status.process > 0).then_some(status)
     }
+}
+
+fn four<'a>(fields: &mut impl Iterator<Item = &'a str>) -> Option<[u32; 4]> {
+    let mut numbers = [0; 4];
+    for number in &mut numbers {
+        *number = fields.next()?.parse().ok()?;
+    }
+    Some(numbers)
 }
 
 pub(crate) fn proc_file(thread: i32, name: &str) -> PathBuf {
@@ -225,7 +247,7 @@ mod tests {
         let status = Status::of(own).expect("a status");
         assert_eq!(status.process, own);
         assert_eq!(status.own_number, own);
-        assert_eq!(status.file_user, rustix::process::geteuid().as_raw());
+        assert_eq!(status.users[3], rustix::process::geteuid().as_raw());
     }
 
     #[test]
@@ -245,9 +267,10 @@ mod tests {
     #[test]
     fn a_status_is_parsed() {
         let text =
-            b"Name:\tx:y\nTgid:\t12\nPPid:\t3\nUid:\t1\t2\t3\t4\nNStgid:\t12\t5\nCapEff:\t00000000a0000001\n";
+            b"Name:\tx:y\nTgid:\t12\nPPid:\t3\nUid:\t1\t2\t3\t4\nGid:\t5\t6\t7\t8\nNStgid:\t12\t5\nCapEff:\t00000000a0000001\n";
         let status = Status::parse(text).expect("a status");
-        assert_eq!((status.process, status.parent, status.own_number, status.file_user), (12, 3, 5, 4));
+        assert_eq!((status.process, status.parent, status.own_number), (12, 3, 5));
+        assert_eq!((status.users, status.groups), ([1, 2, 3, 4], [5, 6, 7, 8]));
         assert_eq!(status.capabilities, 0xa000_0001);
         assert!(Status::parse(b"").is_none());
         assert!(Status::parse(b"Tgid:\n").is_none());

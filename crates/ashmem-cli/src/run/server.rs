@@ -33,8 +33,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         server.spawn()?;
         return Ok(());
     }
-    // Signals from the terminal are for others. Fails for who leads a session already, which is as good.
-    let _ = rustix::process::setsid();
+    ashmem_device::detach();
     let listener = match Listener::bind(&arguments.socket, Audience::OwnUser) {
         Ok(listener) => listener,
         // Somebody else was faster.

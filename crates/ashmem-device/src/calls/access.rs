@@ -109,3 +109,22 @@ pub(super) fn attributes(task: &Task<'_>, call: Call) -> Result<Reply, Errno> {
         _ => Ok(Reply::Continue),
     }
 }
+
+/// The device has no length to change.
+pub(super) fn truncate(shared: &Shared, task: &Task<'_>) -> Result<Reply, Errno> {
+    let Ok(path) = task.read_path(task.argument(0)) else { return Ok(Reply::Continue) };
+    match place::find(task, libc::AT_FDCWD, &path) {
+        Some(Place::Device) => Err(Errno::INVAL),
+        Some(Place::Descriptor { process, fd }) if is_area(shared, task, process, fd) => Err(Errno::INVAL),
+        _ => Ok(Reply::Continue),
+    }
+}
+
+/// `fchmod` and `fchown`, which are for root, and change nothing here: the area's file is not the device's.
+pub(super) fn change(shared: &Shared, task: &Task<'_>) -> Result<Reply, Errno> {
+    if area_of(shared, task, task.descriptor(0)).is_none() {
+        return Ok(Reply::Continue);
+    }
+    let is_root = task.status().is_some_and(|status| status.users[3] == 0);
+    if is_root { Ok(Reply::Value(0)) } else { Err(Errno::PERM) }
+}

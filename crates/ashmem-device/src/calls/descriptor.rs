@@ -23,7 +23,7 @@ pub(super) fn duplicate(shared: &Shared, task: &Task<'_>, call: Call) -> Result<
         // F_GET_SEALS and F_ADD_SEALS: it is no memfd.
         _ => return Err(Errno::INVAL),
     };
-    let Ok(description) = shim::duplicate(task, fd) else { return Ok(Reply::Continue) };
+    let Some(description) = shim::duplicate(task, fd) else { return Ok(Reply::Continue) };
     let Ok(least) = u32::try_from(least) else { return Ok(Reply::Continue) };
     answer_with(task, description.as_fd(), least, close_on_exec)
 }
@@ -31,8 +31,8 @@ pub(super) fn duplicate(shared: &Shared, task: &Task<'_>, call: Call) -> Result<
 /// Calls that fail on the device as on any file that cannot do what they do.
 pub(super) fn refuse(shared: &Shared, task: &Task<'_>, call: Call) -> Result<Reply, Errno> {
     let first = task.descriptor(0);
-    if call == Call::Write && caches::is_open(task, first) {
-        return caches::write(shared, task);
+    if call == Call::Write {
+        caches::heed(shared, task)?;
     }
     let candidates: &[i32] = match call {
         Call::Sendfile => &[task.descriptor(1), first],

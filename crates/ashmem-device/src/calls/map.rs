@@ -1,6 +1,8 @@
 //! `mmap`, `mprotect`, `remap_file_pages`.
 
 use std::ops::Range;
+use std::thread;
+use std::time::Duration;
 
 use rustix::io::Errno;
 
@@ -8,7 +10,7 @@ use super::{Reply, area_and_file, put};
 use crate::filter::{Call, Number, Width};
 use crate::maps::{self, Mapped};
 use crate::model::{AreaId, MapCall};
-use crate::state::Shared;
+use crate::state::{Mappable, Shared};
 use crate::task::Task;
 
 const READ: u64 = libc::PROT_READ as u64;
@@ -39,9 +41,16 @@ pub(super) fn mmap(shared: &Shared, task: &Task<'_>, number: Number) -> Result<R
     let offset = if number.width == Width::Pages { offset << 12 } else { offset };
     let implied = if protection & READ != 0 && task.read_implies_exec() { EXEC } else { 0 };
     let call = MapCall { length, offset, protection: (protection | implied) & ALL, shared: is_shared };
-    let mappable = shared.lock().map(id, &call, flags & libc::MAP_NORESERVE != 0, current)?;
-    note(shared, task, id, mappable.mask);
-    if let Some(description) = mappable.exchange {
+    let no_reserve = flags & libc::MAP_NORESERVE != 0;
+    let (exchange, mask) = loop {
+        match shared.lock().map(id, &call, no_reserve, current, task.thread())? {
+            Mappable::Now { exchange, mask } => break (exchange, mask),
+            Mappable::NotYet => {}
+        }
+        thread::sleep(Duration::from_millis(1));
+    };
+    note(shared, task, id, mask);
+    if let Some(description) = exchange {
         put(task, fd, &description)?;
     }
     Ok(Reply::Continue)

@@ -43,6 +43,8 @@ pub(crate) fn handle(shared: &Shared, task: &Task<'_>, number: Number) -> Result
         Call::Access | Call::AccessAt | Call::AccessAt2 => access::access(shared, task, number.call),
         Call::ReadLink | Call::ReadLinkAt => access::read_link(shared, task, number.call),
         Call::GetAttribute | Call::ListAttributes => access::attributes(task, number.call),
+        Call::Truncate => access::truncate(shared, task),
+        Call::Fchmod | Call::Fchown => access::change(shared, task),
         Call::Ioctl => ioctl::ioctl(shared, task),
         Call::Mmap | Call::OldMmap => map::mmap(shared, task, number),
         Call::Mprotect | Call::PkeyMprotect => map::mprotect(shared, task),

@@ -1,5 +1,6 @@
 //! `open`, `openat`, `openat2`, `creat`.
 
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -11,7 +12,7 @@ use crate::filter::Call;
 use crate::model::Access;
 use crate::place::{self, Place};
 use crate::state::Shared;
-use crate::task::{Task, proc_file};
+use crate::task::{FileId, Status, Task, proc_file};
 use crate::{caches, maps};
 
 pub(super) fn open(shared: &Shared, task: &Task<'_>, call: Call) -> Result<Reply, Errno> {
@@ -36,6 +37,9 @@ pub(super) fn open(shared: &Shared, task: &Task<'_>, call: Call) -> Result<Reply
         Place::InsideDevice => Err(Errno::NOTDIR),
         Place::Descriptor { process, fd } => {
             let Some(process) = place::resolve(task, process) else { return Ok(Reply::Continue) };
+            if flags.contains(OFlags::NOFOLLOW) {
+                return Ok(Reply::Continue);
+            }
             match means_area(shared, process, fd) {
                 // As with the driver, that opens the device anew.
                 Some(_) => open_device(shared, task, flags),
@@ -52,7 +56,8 @@ pub(super) fn open(shared: &Shared, task: &Task<'_>, call: Call) -> Result<Reply
         Place::Maps { process, file } => {
             let Some(process) = place::resolve(task, process) else { return Ok(Reply::Continue) };
             // Others' mappings are for the kernel to show or not.
-            if task.process() != crate::task::Status::of(process).map(|status| status.process) {
+            let of = |thread| Status::of(thread).map(|status| status.process);
+            if of(process) != of(task.thread()) {
                 return Ok(Reply::Continue);
             }
             match own_maps(shared, task, file) {
@@ -60,7 +65,15 @@ pub(super) fn open(shared: &Shared, task: &Task<'_>, call: Call) -> Result<Reply
                 None => Ok(Reply::Continue),
             }
         }
-        Place::DropCaches => caches::open(task, flags),
+        Place::DropCaches => {
+            if flags & OFlags::RWMODE != OFlags::RDONLY {
+                shared.lock().caches.opened();
+            }
+            match caches::file_for(task, flags) {
+                Some(file) => answer_with(task, file.as_fd(), 0, flags.contains(OFlags::CLOEXEC)),
+                None => Ok(Reply::Continue),
+            }
+        }
     }
 }
 
@@ -131,13 +144,16 @@ fn descriptor_info(shared: &Shared, process: i32, fd: i32) -> Option<Vec<u8>> {
 /// The caller's own mappings, with the names that the driver gives them; `None` when it has none of areas.
 fn own_maps(shared: &Shared, task: &Task<'_>, file: &str) -> Option<Vec<u8>> {
     let text = fs::read(task.proc(file)).ok()?;
-    let mut state = shared.lock();
-    let state = std::cell::RefCell::new(&mut *state);
-    maps::rename(&text, &|file| {
-        let mut state = state.borrow_mut();
-        let id = state.area_of(file)?;
-        Some(state.area(id).ok()?.backing_name())
-    })
+    let files: HashSet<FileId> = maps::memfds(task.thread()).into_iter().map(|mapped| mapped.file).collect();
+    let names: HashMap<FileId, Vec<u8>> = {
+        let mut state = shared.lock();
+        let mut name = |file| {
+            let id = state.area_of(file)?;
+            Some((file, state.area(id).ok()?.backing_name()))
+        };
+        files.into_iter().filter_map(&mut name).collect()
+    };
+    maps::rename(&text, &|file| names.get(&file).cloned())
 }
 
 /// Answers with a file that has this text, and that can only be read.

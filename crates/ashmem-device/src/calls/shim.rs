@@ -5,12 +5,11 @@ use std::os::fd::OwnedFd;
 use ashmem::{Contents, PinStatus, Region};
 use rustix::fs::SealFlags;
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags};
 
 use super::Reply;
 use super::ioctl::is_administrator;
 use crate::abi::{NAME_LENGTH, Request};
-use crate::task::{Task, memfd_name};
+use crate::task::{FileId, Task, memfd_name};
 
 pub(super) fn ioctl(
     task: &Task<'_>,
@@ -22,11 +21,8 @@ pub(super) fn ioctl(
     if task.memfd(fd).is_none() {
         return Ok(Reply::Continue);
     }
-    let Ok(file) = duplicate(task, fd) else { return Ok(Reply::Continue) };
+    let Some(file) = duplicate(task, fd) else { return Ok(Reply::Continue) };
     let Ok(seals) = rustix::fs::fcntl_get_seals(&file) else { return Ok(Reply::Continue) };
-    if !task.is_waiting() {
-        return Err(Errno::INTR);
-    }
     let request = request.ok_or(Errno::NOTTY)?;
     let done = Ok(Reply::Value(0));
     match request {
@@ -112,9 +108,10 @@ fn pins(task: &Task<'_>, region: &Region, request: Request, argument: u64) -> Re
     answer.map(Reply::Value).map_err(failed)
 }
 
-/// The very descriptor that the caller has.
-pub(super) fn duplicate(task: &Task<'_>, fd: i32) -> Result<OwnedFd, Errno> {
-    let process = Pid::from_raw(task.process().ok_or(Errno::SRCH)?).ok_or(Errno::SRCH)?;
-    let process = rustix::process::pidfd_open(process, PidfdFlags::empty())?;
-    rustix::process::pidfd_getfd(&process, fd, PidfdGetfdFlags::empty())
+/// The very description that the caller's descriptor leads to, which is a memfd's.
+pub(super) fn duplicate(task: &Task<'_>, fd: i32) -> Option<OwnedFd> {
+    let file = task.memfd(fd)?;
+    let duplicate = task.known.duplicate(task.thread(), fd)?;
+    // It may have been exchanged in between.
+    (FileId::of(&duplicate) == Ok(file) && task.is_waiting()).then_some(duplicate)
 }

@@ -57,12 +57,15 @@ pub fn rules() -> Vec<Rule> {
         Call::ReadLinkAt,
         Call::GetAttribute,
         Call::ListAttributes,
+        Call::Truncate,
     ] {
         rule(call, &[]);
     }
     // A received descriptor has any number: what programs do first with one is looked at always, and what could change an
     // area's file.
-    for call in [Call::Fstat, Call::Ftruncate, Call::Fallocate, Call::RemapFilePages] {
+    for call in
+        [Call::Fstat, Call::Ftruncate, Call::Fallocate, Call::Fchmod, Call::Fchown, Call::RemapFilePages]
+    {
         rule(call, &[]);
     }
     // Descriptors on their way. `sendmmsg`, `recvmmsg` and i386's `socketcall` are not looked at: what comes that way has a low number.

@@ -148,6 +148,20 @@ impl Device {
         })
     }
 
+    /// Those of them that have one of these pages.
+    pub fn unpinned_in(
+        &self,
+        id: AreaId,
+        pages: Range<u64>,
+    ) -> impl Iterator<Item = (Range<u64>, bool)> + '_ {
+        let last = pages.end.checked_sub(1).filter(|&last| pages.start <= last);
+        self.areas.get(&id).zip(last).into_iter().flat_map(move |(area, last)| {
+            let all = area.pages();
+            let ranges = area.ranges.overlapping(pages.start, last);
+            ranges.map(move |(first, last, purged)| (clip(first, last, all), purged))
+        })
+    }
+
     /// The driver's count of pages that are unpinned and not purged: all pages of such ranges, touched or not. The range
     /// of everything in an area whose length is a multiple of 4 GiB counts as 0, and what PIN leaves of it makes the
     /// count wrap.

@@ -195,6 +195,13 @@ impl Ranges {
         self.by_start.iter().map(|(&start, range)| (start, range.last, range.place.is_none()))
     }
 
+    /// Those of them that have one of the pages `first..=last`.
+    pub fn overlapping(&self, first: u64, last: u64) -> impl Iterator<Item = (u64, u64, bool)> + '_ {
+        let start = self.highest(first, first).map_or(first, |(start, _)| start);
+        let ranges = (start <= last).then(|| self.by_start.range(start..=last));
+        ranges.into_iter().flatten().map(|(&start, range)| (start, range.last, range.place.is_none()))
+    }
+
     /// The highest range that starts at or below `bound` and does not end before `first`.
     fn highest(&self, bound: u64, first: u64) -> Option<(u64, Unpinned)> {
         let (&start, &range) = self.by_start.range(..=bound).next_back()?;

@@ -1,6 +1,7 @@
 //! What no library has: seccomp's system calls, and another process's memory.
 
 pub(crate) mod control;
+mod detach;
 mod execute;
 mod lease;
 mod memory;
@@ -10,6 +11,7 @@ pub(crate) mod ptrace;
 mod seccomp;
 mod writable;
 
+pub(crate) use detach::{close_inherited, ignore_signals};
 pub(crate) use execute::Program;
 pub(crate) use lease::lease;
 pub(crate) use memory::{read, write};

@@ -4,15 +4,25 @@
 
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags};
+
+/// So much is mapped in all, at most: whoever wants more would take the address space from all others.
+const MAPPED_MAX: u64 = 64 << 30;
+/// So many mappings.
+const COUNT_MAX: u64 = 4096;
+
+static MAPPED: AtomicU64 = AtomicU64::new(0);
+static COUNT: AtomicU64 = AtomicU64::new(0);
 
 /// All of a file's pages, writable, for overwriting them. Its file is sealed against shrinking.
 #[derive(Debug)]
 pub(crate) struct Writable {
     start: *mut u8,
     length: usize,
+    _share: Share,
 }
 
 // SAFETY: nothing but writing zeros is done with the memory, which is no thread's own; clients write to it anyway.
@@ -22,15 +32,16 @@ impl Writable {
     /// Maps `length` bytes, in whole pages.
     ///
     /// # Errors
-    /// Those of `mmap(2)`: ENOMEM for what is larger than the address space.
+    /// Those of `mmap(2)`; ENOMEM when too much is mapped already.
     pub(crate) fn new(fd: BorrowedFd<'_>, length: u64) -> Result<Writable, Errno> {
         let length = length.checked_next_multiple_of(ashmem::page_size()).ok_or(Errno::NOMEM)?;
+        let share = Share::take(length)?;
         let length = usize::try_from(length).map_err(|_| Errno::NOMEM)?;
         let (protection, flags) =
             (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED | MapFlags::NORESERVE);
         // SAFETY: a new mapping, wherever the kernel has room.
         let start = unsafe { rustix::mm::mmap(std::ptr::null_mut(), length, protection, flags, fd, 0) }?;
-        Ok(Writable { start: start.cast(), length })
+        Ok(Writable { start: start.cast(), length, _share: share })
     }
 
     /// Writes zeros to a range of bytes, as far as it is mapped.
@@ -54,11 +65,44 @@ impl Drop for Writable {
     }
 }
 
+/// What a mapping takes of what all may.
+#[derive(Debug)]
+struct Share(u64);
+
+impl Share {
+    fn take(length: u64) -> Result<Share, Errno> {
+        let mapped = MAPPED.fetch_add(length.min(2 * MAPPED_MAX), Ordering::Relaxed);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let share = Share(length.min(2 * MAPPED_MAX));
+        let fits = mapped.saturating_add(length) <= MAPPED_MAX && count < COUNT_MAX;
+        // It is given back where it does not.
+        if fits { Ok(share) } else { Err(Errno::NOMEM) }
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        MAPPED.fetch_sub(self.0, Ordering::Relaxed);
+        COUNT.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::fd::AsFd;
 
     use super::*;
+
+    #[test]
+    fn nobody_takes_all_of_the_address_space() {
+        let memfd = rustix::fs::memfd_create("huge", rustix::fs::MemfdFlags::CLOEXEC).expect("a memfd");
+        rustix::fs::ftruncate(&memfd, i64::MAX as u64).expect("a size");
+        assert_eq!(Writable::new(memfd.as_fd(), MAPPED_MAX + 1).err(), Some(Errno::NOMEM));
+        assert_eq!(Writable::new(memfd.as_fd(), i64::MAX as u64).err(), Some(Errno::NOMEM));
+        for _ in 0..3 {
+            Writable::new(memfd.as_fd(), MAPPED_MAX / 2).expect("given back each time");
+        }
+    }
 
     #[test]
     fn clears_whole_pages_and_no_more() {

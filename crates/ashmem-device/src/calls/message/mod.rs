@@ -19,12 +19,13 @@ mod kick;
 mod mail;
 mod receive;
 
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use self::header::Header;
 pub(crate) use self::mail::Mail;
 pub(super) use self::receive::receive;
-use super::{Reply, means_area};
+use super::{Reply, means_area, put};
 use crate::model::AreaId;
 use crate::state::Shared;
 use crate::sys::control::{Messages, descriptors};
@@ -35,7 +36,14 @@ const CONTROL_MAX: u64 = 8192;
 
 /// `sendmsg`, which the kernel carries out. Before, everybody who may be waiting for an area is told to ask for it.
 pub(super) fn send(shared: &Shared, task: &Task<'_>) -> Result<Reply, Errno> {
-    if let Some(area) = sent_area(shared, task) {
+    let areas = sent_areas(shared, task);
+    for &(fd, area) in &areas {
+        lead_to_contents(shared, task, fd, area);
+        if let Ok(held) = shared.lock().held(area) {
+            held.holders.sent();
+        }
+    }
+    if let Some(&(_, area)) = areas.first() {
         if task.is_waiting() {
             shared.mail.announce(task.thread(), task.call.number, area);
         }
@@ -43,15 +51,39 @@ pub(super) fn send(shared: &Shared, task: &Task<'_>) -> Result<Reply, Errno> {
     Ok(Reply::Continue)
 }
 
-/// The first area in a message that is about to be sent.
-fn sent_area(shared: &Shared, task: &Task<'_>) -> Option<AreaId> {
-    let header = Header::read(task).ok()?;
+/// The areas in a message that is about to be sent, with their descriptors.
+fn sent_areas(shared: &Shared, task: &Task<'_>) -> Vec<(i32, AreaId)> {
+    rights(task).into_iter().filter_map(|fd| Some((fd, means_area(shared, task.thread(), fd)?))).collect()
+}
+
+/// The descriptors in a message.
+fn rights(task: &Task<'_>) -> Vec<i32> {
+    let Ok(header) = Header::read(task) else { return Vec::new() };
     if !header.has_room_for_descriptor() {
-        return None;
+        return Vec::new();
     }
     let mut control = vec![0; header.control_length.min(CONTROL_MAX) as usize];
-    task.read_exact(header.control, &mut control).ok()?;
-    let mut messages = Messages::new(&control, header.word)
+    if task.read_exact(header.control, &mut control).is_err() {
+        return Vec::new();
+    }
+    let messages = Messages::new(&control, header.word)
         .filter(|&(level, kind, _)| (level, kind) == (libc::SOL_SOCKET, libc::SCM_RIGHTS));
-    messages.find_map(|(_, _, data)| descriptors(data).find_map(|fd| means_area(shared, task.thread(), fd)))
+    messages.flat_map(|(_, _, data)| descriptors(data).collect::<Vec<_>>()).collect()
+}
+
+/// Who receives it may know nothing of the device, and is to find the contents, not what a private mapping has left there.
+fn lead_to_contents(shared: &Shared, task: &Task<'_>, fd: i32, area: AreaId) {
+    let description = {
+        let mut state = shared.lock();
+        let Ok(held) = state.held(area) else { return };
+        let contents = held.files.id();
+        if task.memfd(fd) == Some(contents) {
+            return;
+        }
+        state.description(area, contents, OFlags::empty())
+    };
+    if let Ok(description) = description {
+        // Where that fails, it goes as it is.
+        let _ = put(task, fd, &description);
+    }
 }
