@@ -10,7 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::SocketFlags;
 
-use crate::run::{ATTACH, ATTACHED};
+use crate::run::{ATTACH, ATTACHED, HELLO, WELCOME};
 use crate::server::Server;
 
 /// How long somebody who has connected may take to say something.
@@ -94,6 +94,9 @@ fn is_welcome(connection: &OwnedFd) -> bool {
 }
 
 fn answer(server: &Server, connection: &OwnedFd, packet: socket::Packet) -> Option<()> {
+    if packet.bytes == HELLO {
+        return socket::send(connection, WELCOME, &[]).ok();
+    }
     if packet.bytes != ATTACH {
         // Anything else ends the connection.
         let contents = device::parse(packet).ok()?;

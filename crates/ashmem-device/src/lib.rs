@@ -27,7 +27,7 @@ mod task;
 
 pub use door::{serve_connection, serve_socket};
 pub use error::Error;
-pub use run::{launch, may_be_served_by_others};
+pub use run::{greet, launch, may_be_served_by_others};
 pub use server::{Options, Server, detach};
 
 /// Seccomp's notifications, for benchmarks.

@@ -16,6 +16,9 @@ use crate::filter::{Abi, compile};
 use crate::sys::{Program, Refusal, install};
 use crate::task::Status;
 
+/// What is said to the server first, and its answer: from then on it does not end before this connection.
+pub(crate) const HELLO: &[u8] = b"ashmem-device hello 1";
+pub(crate) const WELCOME: &[u8] = b"welcome";
 /// What is said to the server, with a listener.
 pub(crate) const ATTACH: &[u8] = b"ashmem-device attach 1";
 /// What it says then.
@@ -57,6 +60,19 @@ pub fn launch(socket: &OwnedFd, program: &OsStr, arguments: &[OsString]) -> Erro
         Err(refusal) => return Error::refusal(refusal),
     }
     failed(prepared.execute())
+}
+
+/// Waits until the server at the other end is there for this connection. One that is just about to end is not: then it is to be connected
+/// to anew.
+///
+/// # Errors
+/// [`Error::Refused`] when it is not, or says something else; [`Error::System`].
+pub fn greet(socket: &OwnedFd) -> Result<(), Error> {
+    socket::send(socket, HELLO, &[]).map_err(Error::system("reach the device server"))?;
+    match receive(socket)? {
+        Some(packet) if packet == WELCOME => Ok(()),
+        _ => Err(Error::Refused),
+    }
 }
 
 fn introduce(socket: &OwnedFd, listener: OwnedFd) -> Result<(), Error> {

@@ -46,6 +46,11 @@ impl Task<'_> {
         self.call.thread
     }
 
+    /// Tells listeners apart.
+    pub(crate) fn listener_number(&self) -> usize {
+        std::ptr::from_ref(self.listener).addr()
+    }
+
     /// Argument of that index, as the call takes it: 32-bit programs have only half a register.
     pub(crate) fn argument(&self, index: usize) -> u64 {
         let argument = self.call.arguments[index];

@@ -78,18 +78,25 @@ fn connect(path: &Path) -> Result<OwnedFd, ashmem_device::Error> {
     use ashmem_device::Error as Failed;
     let give_up = Instant::now() + PATIENCE;
     let mut started = false;
-    loop {
+    while Instant::now() < give_up {
         match socket::connect(path) {
-            Ok(socket) if device::is_trusted(socket.as_fd(), path) => return Ok(socket),
-            Ok(_) => return Err(Failed::Untrusted { path: path.to_owned() }),
+            Ok(socket) if !device::is_trusted(socket.as_fd(), path) => {
+                return Err(Failed::Untrusted { path: path.to_owned() });
+            }
+            Ok(socket) => match ashmem_device::greet(&socket) {
+                Ok(()) => return Ok(socket),
+                // It was about to end.
+                Err(_) => started = false,
+            },
             Err(Errno::NOENT | Errno::CONNREFUSED) if !started => {
                 start(path)?;
                 started = true;
             }
-            Err(_) if Instant::now() < give_up => std::thread::sleep(Duration::from_millis(5)),
-            Err(_) => return Err(Failed::NoServer { path: path.to_owned() }),
+            Err(_) => {}
         }
+        std::thread::sleep(Duration::from_millis(5));
     }
+    Err(Failed::NoServer { path: path.to_owned() })
 }
 
 /// Starts a server that is no child of this process: the program must not find one that it does not know.

@@ -18,6 +18,10 @@ use crate::sys::message::Received;
 /// processor for it.
 const ON_ITS_WAY: Duration = Duration::from_millis(500);
 
+/// How long one receiver may wait for what others of its listener send, and for what anybody does.
+const OWN_PATIENCE: Duration = Duration::from_millis(300);
+const PATIENCE: Duration = Duration::from_millis(20);
+
 /// So many receivers are told of one message.
 const KICKED: usize = 64;
 
@@ -50,6 +54,8 @@ struct State {
 /// A thread that sends an area.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sending {
+    /// The listener that it belongs to.
+    listener: usize,
     thread: i32,
     call: i32,
     area: AreaId,
@@ -66,6 +72,11 @@ struct Kept {
 }
 
 impl Sending {
+    /// How long a caller of this listener may wait for it: callers of others are not to be held up.
+    pub(super) fn patience(&self, listener: usize) -> Duration {
+        if self.listener == listener { OWN_PATIENCE } else { PATIENCE }
+    }
+
     /// Whether it has sent it.
     fn is_over(&self) -> bool {
         match kick::doing(self.thread) {
@@ -99,12 +110,14 @@ impl Mail {
     }
 
     /// A thread is about to wait in the kernel, unless something is coming: then that is returned.
-    pub(super) fn expect(&self, thread: i32, call: i32) -> Option<Sending> {
+    pub(super) fn expect(&self, listener: usize, thread: i32, call: i32) -> Option<Sending> {
         let waiting = Waiting { thread, call, waits: kick::waits(thread) };
         let mut state = self.lock();
         let now = Instant::now();
         state.sending.retain(|sending| now < sending.until);
-        let coming = state.sending.first().copied();
+        // Rather one of its own listener's, which may be waited for longer.
+        let own = state.sending.iter().find(|sending| sending.listener == listener);
+        let coming = own.or(state.sending.first()).copied();
         if coming.is_none() {
             state.came += 1;
             let came = state.came;
@@ -128,10 +141,10 @@ impl Mail {
     }
 
     /// A thread, which waits in this call, is about to send an area: everybody who may be waiting for it is told.
-    pub(super) fn announce(&self, thread: i32, call: i32, area: AreaId) {
+    pub(super) fn announce(&self, listener: usize, thread: i32, call: i32, area: AreaId) {
         // While it waits for its answer, it waits for nothing else.
         let waits = kick::waits(thread);
-        let sending = |until| Sending { thread, call, area, waits, until };
+        let sending = |until| Sending { listener, thread, call, area, waits, until };
         let all: Vec<(Waiting, u64)> = {
             let mut state = self.lock();
             state.sending.push(sending(Instant::now() + 2 * ON_ITS_WAY));

@@ -45,7 +45,7 @@ pub(super) fn send(shared: &Shared, task: &Task<'_>) -> Result<Reply, Errno> {
     }
     if let Some(&(_, area)) = areas.first() {
         if task.is_waiting() {
-            shared.mail.announce(task.thread(), task.call.number, area);
+            shared.mail.announce(task.listener_number(), task.thread(), task.call.number, area);
         }
     }
     Ok(Reply::Continue)

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
@@ -126,16 +126,16 @@ fn take(shared: &Shared, task: &Task<'_>, call: &Call) -> Option<Received> {
 /// Returns when there is something to receive, or the caller may wait in the kernel.
 fn expect(shared: &Shared, task: &Task<'_>, call: &Call) {
     const STEP: Timespec = Timespec { tv_sec: 0, tv_nsec: 500_000 };
-    // Whoever sends to whomever must not keep this caller, and all others of its listener, for long.
-    const PATIENCE: Duration = Duration::from_millis(20);
-    let give_up = Instant::now() + PATIENCE;
-    while let Some(sending) = shared.mail.expect(task.thread(), task.call.number) {
+    let started = Instant::now();
+    let listener = task.listener_number();
+    while let Some(sending) = shared.mail.expect(listener, task.thread(), task.call.number) {
         loop {
             let mut events = [PollFd::new(&call.socket, PollFlags::IN)];
             if poll(&mut events, Some(&STEP)).is_ok_and(|ready| ready > 0) {
                 return;
             }
-            if Instant::now() > give_up {
+            // Whoever sends to whomever must not keep this caller, and all others of its listener, for long.
+            if started.elapsed() > sending.patience(listener) {
                 return;
             }
             if !shared.mail.is_coming(&sending) {
