@@ -69,6 +69,49 @@ fn thousands_of_areas() {
 }
 
 #[test]
+fn ways_around_the_descriptor() {
+    does(&["around"]);
+}
+
+#[test]
+fn areas_on_their_way_keep_their_pins() {
+    does(&["onway"]);
+}
+
+#[test]
+fn many_ranges() {
+    does(&["ranges", "20000"]);
+}
+
+#[test]
+fn the_server_takes_nothing_from_who_had_it_started() {
+    let place = Place::new();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let script = r#"exec 3>"$1" && ulimit -S -f 8 && shift && exec "$@""#;
+    let mut shell = Command::new("sh");
+    shell.args(["-c", script, "sh"]).arg(file.path());
+    let run = place.program("true");
+    shell.arg(run.get_program()).args(run.get_args());
+    outcome(&mut shell).success();
+    let server = place.server().unwrap().as_raw_nonzero();
+    let descriptors = std::fs::read_dir(format!("/proc/{server}/fd")).unwrap().flatten();
+    let has_file =
+        |entry: std::fs::DirEntry| std::fs::read_link(entry.path()).is_ok_and(|link| link == file.path());
+    assert!(!descriptors.into_iter().any(has_file), "it holds a file of the program's");
+    let limits = std::fs::read_to_string(format!("/proc/{server}/limits")).unwrap();
+    let size = limits.lines().find(|line| line.starts_with("Max file size")).unwrap();
+    let [soft, hard] = [3, 4].map(|place| size.split_whitespace().nth(place));
+    assert_eq!(soft, hard, "{size}");
+    // What a client could have the kernel send it: of a lease that is broken (29), of limits (24, 25).
+    let status = std::fs::read_to_string(format!("/proc/{server}/status")).unwrap();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
+    let ignored = u64::from_str_radix(ignored.trim(), 16).unwrap();
+    for signal in [24, 25, 29] {
+        assert!(ignored & (1 << (signal - 1)) != 0, "signal {signal}");
+    }
+}
+
+#[test]
 fn filters_of_its_own() {
     does(&["filters"]);
 }

@@ -629,6 +629,71 @@ static void fuzz(unsigned long seed, long count)
 	}
 }
 
+/* Ways to an area's file that go around its descriptor. */
+static void ways_around(void)
+{
+	char path[64];
+	int fd = area(2 * PAGE);
+	snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+	FAILS(truncate(path, 0), EINVAL);
+	FAILS(truncate(DEVICE, 0), EINVAL);
+	char *memory = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	CHECK(memory != MAP_FAILED);
+	memset(memory, 7, 2 * PAGE);
+	/* The device's permissions are root's to change; the area stays what it is. */
+	CHECK(fchmod(fd, 0) == (geteuid() ? -1 : 0));
+	CHECK(fchown(fd, 1, 1) == (geteuid() ? -1 : 0));
+	char *private = mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE, fd, 0);
+	CHECK(private != MAP_FAILED && *private == 0);
+	CHECK(mmap(NULL, PAGE, PROT_READ, MAP_SHARED, fd, 0) != MAP_FAILED);
+	FAILS(open("/dev/ashmem/x", O_RDWR), ENOTDIR);
+	FAILS(open(path, O_RDWR | O_NOFOLLOW), ELOOP);
+}
+
+/* An area whose only descriptor is on its way stays as it is. */
+static void on_its_way(void)
+{
+	int sockets[2], fd = area(2 * PAGE);
+	CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, sockets) == 0);
+	char *memory = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	CHECK(memory != MAP_FAILED);
+	memset(memory, 7, 2 * PAGE);
+	struct pin all = { 0, 0 };
+	CHECK(ioctl(fd, UNPIN, &all) == 0);
+	union { char bytes[CMSG_SPACE(sizeof(int))]; struct cmsghdr header; } control;
+	struct iovec vector = { "x", 1 };
+	struct msghdr message = { .msg_iov = &vector, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control };
+	control.header = (struct cmsghdr){ .cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS };
+	memcpy(CMSG_DATA(&control.header), &fd, sizeof fd);
+	CHECK(sendmsg(sockets[0], &message, 0) == 1);
+	CHECK(close(fd) == 0);
+	int other = area(PAGE), purged = ioctl(other, _IO(0x77, 10));
+	CHECK(purged == (geteuid() ? -1 : 2));
+	char data[1];
+	vector = (struct iovec){ data, 1 };
+	CHECK(recvmsg(sockets[1], &message, 0) == 1);
+	memcpy(&fd, CMSG_DATA(&control.header), sizeof fd);
+	CHECK(ioctl(fd, PIN_STATUS, &all) == 0);
+	CHECK(ioctl(fd, PIN, &all) == (geteuid() ? 0 : 1));
+	CHECK(memory[PAGE] == (geteuid() ? 7 : 0));
+}
+
+/* Many ranges: each call takes as long as what it touches. */
+static void ranges(uint32_t count)
+{
+	int fd = area(2ul * count * PAGE);
+	CHECK(mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) != MAP_FAILED);
+	for (uint32_t range = 0; range < count; range++) {
+		struct pin one = { 2 * range * PAGE, PAGE };
+		if (ioctl(fd, UNPIN, &one) != 0)
+			failures++;
+	}
+	struct pin all = { 0, 0 };
+	CHECK(ioctl(fd, PIN_STATUS, &all) == 0);
+	CHECK(ioctl(fd, PIN, &all) == 0);
+	CHECK(ioctl(fd, PIN_STATUS, &all) == 1);
+}
+
 /* A child for the calls, so that whatever befalls it is no news. */
 static void fuzzes(unsigned long seed, long count)
 {
@@ -660,6 +725,9 @@ int main(int count, char **arguments)
 	else if (!strcmp(what, "exhaustion")) exhaustion();
 	else if (!strcmp(what, "many")) many(atoi(arguments[2]));
 	else if (!strcmp(what, "filters")) filters();
+	else if (!strcmp(what, "around")) ways_around();
+	else if (!strcmp(what, "onway")) on_its_way();
+	else if (!strcmp(what, "ranges")) ranges(strtoul(arguments[2], 0, 0));
 	else if (!strcmp(what, "works")) works();
 	else if (!strcmp(what, "fuzz")) fuzzes(strtoul(arguments[2], 0, 0), atol(arguments[3]));
 	else return 2;

@@ -76,11 +76,7 @@ impl Place {
         let Some(server) = self.server() else { return 0 };
         let descriptors = std::fs::read_dir(format!("/proc/{}/fd", server.as_raw_nonzero())).unwrap();
         let links = descriptors.flatten().filter_map(|entry| std::fs::read_link(entry.path()).ok());
-        // One of them is no area's, but stands for the caches that are dropped.
-        let is_area = |link: &PathBuf| {
-            let link = link.to_string_lossy();
-            link.starts_with("/memfd:") && !link.starts_with("/memfd:drop_caches ")
-        };
+        let is_area = |link: &PathBuf| link.to_string_lossy().starts_with("/memfd:");
         links.filter(is_area).count()
     }
 }
