@@ -188,6 +188,20 @@ impl Container {
         self.said().contains("ashmem works")
     }
 
+    /// Waits until it works; fails with all that was said when it ends instead.
+    pub fn comes_to_work(&mut self, agent: &Agent) {
+        let said = self.said.clone();
+        let told = || format!("{}{}", fs::read_to_string(&said).unwrap(), agent.said());
+        until(
+            || {
+                let works = self.works();
+                assert!(works || self.lives(), "{}", told());
+                works
+            },
+            told,
+        );
+    }
+
     pub fn lives(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
     }
