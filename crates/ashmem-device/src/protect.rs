@@ -17,7 +17,7 @@ const PROCESSES_MAX: usize = 4096;
 #[derive(Debug, Default)]
 pub(crate) struct Protections {
     processes: HashMap<i32, Mappings>,
-    /// Nothing was ever mapped with less than everything allowed.
+    /// Something was mapped with less than everything allowed.
     narrowed: bool,
 }
 
