@@ -6,7 +6,6 @@
 
 use std::fs;
 use std::os::fd::OwnedFd;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags};
@@ -54,12 +53,8 @@ impl Caches {
 /// The file, opened for a caller who may write to it and sees it as this process does.
 pub(crate) fn file_for(task: &Task<'_>, flags: OFlags) -> Option<OwnedFd> {
     let is_root = task.status().is_some_and(|status| status.users[3] == 0);
-    let link = |path: &Path| rustix::fs::readlink(path, Vec::new()).ok();
-    let shares = |name| {
-        let own = link(&Path::new("/proc/self").join(name));
-        own.is_some() && own == link(&task.proc(name))
-    };
-    if flags & OFlags::RWMODE != OFlags::WRONLY || !is_root || !shares("ns/mnt") || !shares("ns/user") {
+    let same_view = || task.shares("mnt") && task.shares("user");
+    if flags & OFlags::RWMODE != OFlags::WRONLY || !is_root || !same_view() {
         return None;
     }
     rustix::fs::open(PATH, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()).ok()

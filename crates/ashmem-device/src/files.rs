@@ -170,7 +170,8 @@ fn is_open_elsewhere(fd: BorrowedFd<'_>) -> bool {
     }
 }
 
-fn reopen(fd: BorrowedFd<'_>, access: Access, flags: OFlags) -> Result<OwnedFd, Errno> {
+/// A description of its own for the file of a descriptor.
+pub(crate) fn reopen(fd: BorrowedFd<'_>, access: Access, flags: OFlags) -> Result<OwnedFd, Errno> {
     let access = match access {
         Access::Read => OFlags::RDONLY,
         Access::Write => OFlags::WRONLY,

@@ -1,12 +1,12 @@
 //! The server: areas, the listeners whose programs see them, and what is done in between.
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::process::Resource;
 use rustix::thread::CpuSet;
@@ -14,7 +14,8 @@ use rustix::thread::CpuSet;
 use ashmem_driver::Policy;
 
 use crate::error::Error;
-use crate::model::Flavour;
+use crate::files::reopen;
+use crate::model::{Access, Flavour};
 use crate::reclaim::{Bell, Keeper};
 use crate::serve::serve;
 use crate::state::Shared;
@@ -132,8 +133,7 @@ impl Server {
         if access == OFlags::RDWR {
             return Some(states);
         }
-        let path = format!("/proc/self/fd/{}", states.as_raw_fd());
-        rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()
+        reopen(states.as_fd(), Access::Read, OFlags::empty()).ok()
     }
 }
 

@@ -130,6 +130,14 @@ impl Task<'_> {
         }
     }
 
+    /// Whether the caller is in this process's namespace of that kind (`namespaces(7)`): `mnt`, `pid`, `user`.
+    pub(crate) fn shares(&self, namespace: &str) -> bool {
+        let name = format!("ns/{namespace}");
+        let link = |path: PathBuf| rustix::fs::readlink(path, Vec::new()).ok();
+        let own = link(PathBuf::from("/proc/self").join(&name));
+        own.is_some() && own == link(self.proc(&name))
+    }
+
     /// Whether the caller may look into a process's files, as `ptrace(2)` has it ("access mode checking"): its own, one of the same user
     /// with no more capabilities, or any with CAP_SYS_PTRACE.
     pub(crate) fn may_look_at(&self, process: i32) -> bool {

@@ -1,7 +1,6 @@
 //! `recvmsg`: whether the next message brings an area, and taking it then.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
 use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -177,11 +176,7 @@ fn is_usual(task: &Task<'_>, message: &Received) -> bool {
 
 /// Whether processes and users have the same numbers for the caller as for this process.
 fn has_our_numbers(task: &Task<'_>) -> bool {
-    let namespace = |path: &Path| rustix::fs::readlink(path, Vec::new()).ok();
-    ["ns/pid", "ns/user"].into_iter().all(|name| {
-        let own = namespace(&Path::new("/proc/self").join(name));
-        own.is_some() && own == namespace(&task.proc(name))
-    })
+    task.shares("pid") && task.shares("user")
 }
 
 /// Closes what came with a message.
