@@ -420,6 +420,8 @@ static void stopped(void)
 		char data[8];
 		struct got got = take(s[1], data, sizeof data, 256, 0);
 		check(got.length == 1 && got.count == 1 && fcntl(got.fds[0], F_GETFD) == 0);
+		/* Its end would hide that it went on. */
+		check(take(s[1], data, sizeof data, 0, 0).length == 1);
 		_exit(0);
 	}
 	asleep(child);
@@ -429,6 +431,7 @@ static void stopped(void)
 	check(waitpid(child, &status, WNOHANG | WUNTRACED | WCONTINUED) == 0);
 	check(kill(child, SIGCONT) == 0);
 	check(waitpid(child, &status, WCONTINUED) == child && WIFCONTINUED(status));
+	check(give(s[0], "x", 1, NULL, 0) == 1);
 	ended_well(child);
 }
 
