@@ -15,7 +15,7 @@
 
 mod binder;
 mod handles;
-
 mod library;
 mod memory;
 mod throw;
+mod vm;
