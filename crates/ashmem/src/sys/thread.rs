@@ -56,8 +56,8 @@ impl SchedAttr {
 
 /// Lets the calling thread run soon after it wakes, also on a busy machine, as far as it is allowed: memory does not wait. A short
 /// slice needs no privilege (Linux 6.12 and later); a real-time policy does, or else a high priority. Threads that it starts are ordinary
-/// ones.
-pub(crate) fn be_prompt() {
+/// ones. Says whether anything changed: what somebody has set for the thread stays.
+pub(crate) fn be_prompt() -> bool {
     const HIGHEST: i32 = -20;
     let real_time = SchedAttr { policy: libc::SCHED_RR as u32, priority: 1, ..SchedAttr::new() };
     let high = SchedAttr { nice: HIGHEST, runtime: SLICE, ..SchedAttr::new() };
@@ -68,10 +68,10 @@ pub(crate) fn be_prompt() {
     let nice = unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) };
     if policy != libc::SCHED_OTHER || nice > 0 {
         // Somebody has decided otherwise.
-        return;
+        return false;
     }
     // The first that is allowed.
-    let _ = [real_time, high, slice_alone].iter().any(SchedAttr::set);
+    [real_time, high, slice_alone].iter().any(SchedAttr::set)
 }
 
 /// Runs something of the program's as an ordinary thread would, whichever thread this is.
@@ -94,8 +94,7 @@ thread_local! {
 
 /// [`be_prompt`], for a thread that runs something of the program's now and then, [at leisure](at_leisure).
 pub(crate) fn be_prompt_but_in_callbacks() {
-    be_prompt();
-    IS_OURS.set(true);
+    IS_OURS.set(be_prompt());
 }
 
 #[cfg(test)]
