@@ -161,6 +161,13 @@ pub fn run(suite: &mut Suite) {
     );
 }
 
+/// Small calls from this process to a server's.
+pub fn calls() -> impl FnMut(u64) -> Duration {
+    let server = Server::start();
+    let service = server.service();
+    move |count| server.beside(|| time(count, || ask(&service, ECHO, 7)))
+}
+
 /// Bytes that are shared from the shell.
 const FILE: u64 = 1 << 30;
 

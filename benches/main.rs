@@ -18,6 +18,7 @@ mod contention;
 mod cutils;
 mod device;
 mod frame;
+mod java;
 mod leases;
 mod memory;
 mod pair;
@@ -73,6 +74,7 @@ fn main() -> ExitCode {
     cutils::run(&mut suite);
     device::run(&mut suite);
     binder::run(&mut suite);
+    java::run(&mut suite);
     let all_met = suite.finish();
     let strict = std::env::var_os(STRICT).is_some_and(|value| value != "0");
     if strict && !all_met { ExitCode::FAILURE } else { ExitCode::SUCCESS }

@@ -17,6 +17,23 @@ need_command() {
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$2"
 }
 
+# Sees to a JDK that has windows, and to letters for them; installs one only in CI.
+# Usage: need_jdk
+need_jdk() {
+    need_command "${JAVA_HOME:+$JAVA_HOME/bin/}javac" default-jdk || return
+    if [[ ${CI:-} != true ]]; then
+        return
+    fi
+    local java packages=()
+    java=$(readlink -f "$(command -v "${JAVA_HOME:+$JAVA_HOME/bin/}javac")")
+    [[ -e ${java%/bin/javac}/lib/libawt_xawt.so ]] || packages+=(default-jre)
+    [[ -d /usr/share/fonts/truetype/dejavu ]] || packages+=(fontconfig fonts-dejavu-core)
+    if [[ ${#packages[@]} -gt 0 ]]; then
+        apt-get update -qq
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}"
+    fi
+}
+
 # Installs a program with cargo into target/tools.
 # Usage: cargo_install PACKAGE VERSION
 cargo_install() {

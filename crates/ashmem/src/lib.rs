@@ -112,6 +112,11 @@ pub fn be_prompt() {
 #[doc(hidden)]
 pub use reclaim::Progress;
 
+/// Copies bytes out of or into memory that others may write meanwhile.
+#[cfg(not(loom))]
+#[doc(hidden)]
+pub use sys::copy::copy as copy_bytes;
+
 /// The version of bytemuck whose traits say which types can be read from a [`Mapping`] and written to it.
 #[cfg(not(loom))]
 pub use bytemuck;

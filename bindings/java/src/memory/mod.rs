@@ -1,1 +1,9 @@
-//! Native methods of the classes of shared memory.
+//! `MemoryFile`, `SharedMemory`, their descriptors and buffers.
+
+mod array;
+pub(crate) mod descriptor;
+mod failure;
+mod file;
+mod mapping;
+mod ndk;
+mod shared;

@@ -27,7 +27,7 @@ pub fn jdk() -> Option<&'static Jdk> {
 /// The native library that cargo has built for this test.
 pub fn library() -> PathBuf {
     let test = std::env::current_exe().unwrap();
-    let built = test.ancestors().nth(2).unwrap().join("libashmem_jni.so");
+    let built = test.with_file_name("libashmem_jni.so");
     assert!(built.exists(), "{}", built.display());
     built
 }

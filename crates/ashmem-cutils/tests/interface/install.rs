@@ -214,6 +214,7 @@ fn for_a_package_in_directories_of_its_choice() {
     let version = env!("CARGO_PKG_VERSION");
     let expected: BTreeSet<PathBuf> = [
         "usr/include/android/sharedmem.h".into(),
+        "usr/include/android/sharedmem_jni.h".into(),
         "usr/include/ashmem.h".into(),
         "usr/include/ashmem.hpp".into(),
         "usr/include/cutils/ashmem.h".into(),

@@ -122,7 +122,7 @@ impl Mapping {
 
     /// Address of `len` readable bytes at `offset`.
     #[inline]
-    fn readable(&self, operation: &'static str, offset: u64, len: u64) -> Result<*const u8> {
+    pub(crate) fn readable(&self, operation: &'static str, offset: u64, len: u64) -> Result<*const u8> {
         if !self.protection.contains(Protection::READ) {
             return Err(self.denied(operation));
         }
@@ -131,7 +131,7 @@ impl Mapping {
 
     /// Address of `len` writable bytes at `offset`.
     #[inline]
-    fn writable(&self, operation: &'static str, offset: u64, len: u64) -> Result<*mut u8> {
+    pub(crate) fn writable(&self, operation: &'static str, offset: u64, len: u64) -> Result<*mut u8> {
         self.require_write(operation)?;
         self.span(offset, len)
     }

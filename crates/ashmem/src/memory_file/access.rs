@@ -44,6 +44,39 @@ impl MemoryFile {
         access.write(|mapping| mapping.write_at(offset, bytes))
     }
 
+    /// [`MemoryFile::read_at`] for who copies by other means than Rust's: `copy` gets the address of `len` bytes that may be read, and
+    /// that peers may write, until it returns.
+    ///
+    /// # Errors
+    /// As [`MemoryFile::read_at`]; `copy` is not called then.
+    #[doc(hidden)]
+    pub fn read_with(&self, offset: u64, len: usize, copy: impl FnOnce(*const u8)) -> Result<()> {
+        self.require_inside(READ, offset, len)?;
+        let session = self.session(READ)?;
+        let mut access = session.begin()?;
+        if access.is_purged()? {
+            return Err(Error::Purged { operation: READ });
+        }
+        copy(access.mapping.readable(READ, offset, len as u64)?);
+        Ok(())
+    }
+
+    /// [`MemoryFile::write_at`] for who copies by other means than Rust's: `copy` gets the address of `len` bytes that may be
+    /// written until it returns.
+    ///
+    /// # Errors
+    /// As [`MemoryFile::write_at`]; `copy` is not called then, unless the purged file cannot be made whole.
+    #[doc(hidden)]
+    pub fn write_with(&self, offset: u64, len: usize, copy: impl FnOnce(*mut u8)) -> Result<()> {
+        self.require_inside(WRITE, offset, len)?;
+        let session = self.session(WRITE)?;
+        let access = session.begin()?;
+        if len == 0 {
+            return access.mapping.writable(WRITE, offset, 0).map(drop);
+        }
+        access.write(|mapping| mapping.writable(WRITE, offset, len as u64).map(copy))
+    }
+
     /// Copies `count` bytes at `src_offset` of the file to `dest_offset` of `buffer`.
     ///
     /// Stands for `MemoryFile.readBytes`.
@@ -226,6 +259,33 @@ mod tests {
         assert_eq!(read(&file, 9, 1).unwrap(), b"!");
         file.read_bytes(&mut buffer, 10, 8, 0).unwrap();
         file.write_bytes(&buffer, 8, 10, 0).unwrap();
+    }
+
+    #[test]
+    fn copied_by_others_the_same_holds() {
+        let (file, region) = file(10);
+        let start = region.map().unwrap().as_ptr().addr();
+        let mut seen = 0;
+        file.write_with(3, 4, |to| seen = to.addr()).unwrap();
+        file.read_with(3, 4, |from| assert_eq!(from.addr(), seen)).unwrap();
+        assert!(seen != start + 3, "the file's own mapping");
+        file.write_with(10, 0, |_| unreachable!("nothing to copy")).unwrap();
+        let outside = |answer| matches!(answer, Err(Error::AccessOutOfBounds { .. }));
+        assert!(outside(file.read_with(7, 4, |_| unreachable!())));
+        assert!(outside(file.write_with(u64::MAX, 1, |_| unreachable!())));
+        let _ = file.allow_purging(true).unwrap();
+        assert!(region.purge().unwrap() > 0);
+        assert!(is_purged(&file.read_with(0, 1, |_| unreachable!())));
+        file.write_with(0, 1, |_| ()).unwrap();
+        file.read_with(0, 1, |_| ()).unwrap();
+        let received = MemoryFile::from_fd_read_only(file.try_clone_fd().unwrap(), 10).unwrap();
+        for len in [0, 1] {
+            let refused = received.write_with(0, len, |_| unreachable!());
+            assert!(matches!(refused, Err(Error::ReadOnly { .. })));
+        }
+        file.close();
+        assert!(matches!(file.read_with(0, 1, |_| unreachable!()), Err(Error::Deactivated { .. })));
+        assert!(matches!(file.write_with(99, 1, |_| unreachable!()), Err(Error::Deactivated { .. })));
     }
 
     #[test]

@@ -50,6 +50,7 @@ final class NativeLibrary {
         if (!Files.isRegularFile(file)) {
             throw new UnsatisfiedLinkError(file + ": there is no such file (" + PATH_PROPERTY + ")");
         }
+        ElfFile.requireWhole(file);
         System.load(file.toString());
         String version;
         try {
