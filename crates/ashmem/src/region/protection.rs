@@ -71,7 +71,7 @@ impl Region {
             return Err(Error::ReadOnly { operation: OPERATION });
         }
         let recorded = if removed.intersects(Protection::READ | Protection::EXEC) {
-            self.record_removed(Protection::all().difference(mask))
+            self.record_removed(Protection::all().difference(mask), removed.contains(Protection::WRITE))
         } else {
             Ok(())
         };
@@ -100,15 +100,20 @@ impl Region {
         memfd::add_seals(self.as_fd(), seals).map_err(Error::system("seal region against writing"))
     }
 
-    /// Records that READ and EXEC were removed, as far as `removed` has them.
-    fn record_removed(&self, removed: Protection) -> Result<()> {
+    /// Records that READ and EXEC were removed, as far as `removed` has them. `is_to_be_sealed` says that WRITE goes right after that.
+    fn record_removed(&self, removed: Protection, is_to_be_sealed: bool) -> Result<()> {
         let by_mode = purger::remove_protection(&self.inner, removed);
         // Who appends a control block finds what is in the mode by now.
         let control = match self.inner.control()?.filter(|control| control.is_writable()) {
             Some(control) => control,
-            // Who maps looks only at the mode of files that cannot grow. With WRITE, that seal is still to come.
+            // Who maps looks only at the mode of files that cannot grow. With WRITE comes that seal, too.
             None if by_mode? => {
-                if !removed.contains(Protection::READ) || removed.contains(Protection::WRITE) {
+                if !removed.contains(Protection::READ) || is_to_be_sealed {
+                    return Ok(());
+                }
+                if removed.contains(Protection::WRITE) {
+                    // Others may have sealed that alone. Fails only where seals are sealed, which is looked at, too.
+                    let _ = self.seal(SealFlags::GROW);
                     return Ok(());
                 }
                 match self.inner.need_control(OPERATION) {
@@ -151,6 +156,25 @@ mod tests {
 
     fn has_control_block(region: &Region) -> bool {
         region.inner.status().expect("a status").has_control_mark
+    }
+
+    #[test]
+    fn what_others_have_sealed_loses_read_all_the_same() {
+        for seal in [SealFlags::WRITE, SealFlags::FUTURE_WRITE] {
+            for others in [SealFlags::empty(), SealFlags::SHRINK, SealFlags::GROW, SealFlags::SEAL] {
+                let fd = memfd::create(c"sealed").expect("a memfd");
+                memfd::set_size(fd.as_fd(), 8192).expect("a size");
+                memfd::add_seals(fd.as_fd(), seal | others).expect("seals");
+                let before = fd.try_clone().expect("a duplicate");
+                let Ok(region) = Region::from_fd(fd) else { continue };
+                let Ok(()) = region.set_protection(Protection::empty()) else { continue };
+                let received = Region::from_fd(before).expect("a region");
+                for region in [&region, &received] {
+                    assert_eq!(mask(region), Protection::empty(), "{seal:?} {others:?}");
+                    assert!(region.map_read_only().is_err(), "{seal:?} {others:?}");
+                }
+            }
+        }
     }
 
     /// A memfd of 8192 bytes that was made with this mode.
