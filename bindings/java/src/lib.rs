@@ -16,6 +16,7 @@
 mod binder;
 mod handles;
 mod library;
+mod log;
 mod memory;
 mod throw;
 mod vm;

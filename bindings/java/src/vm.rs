@@ -1,7 +1,8 @@
 //! Threads of Binder that call Java: known to the JVM as daemons, which keep no program from ending.
 #![allow(unsafe_code, reason = "jni attaches threads, but not as daemons")]
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
+use std::mem::MaybeUninit;
 use std::ptr;
 
 use jni::errors::Error;
@@ -54,6 +55,40 @@ pub(crate) fn prepare_to_drop() {
 pub(crate) fn is_binder_thread() -> bool {
     ATTACHED.try_with(|attached| attached.0.get()).unwrap_or(false)
         || !JavaVM::singleton().and_then(|vm| vm.is_thread_attached()).unwrap_or(true)
+}
+
+/// Bytes of stack that Java is entered with at least. With little of it the JVM does not overflow, but crashes.
+const ROOM: usize = 256 << 10;
+
+/// Whether this thread has the stack for a call of Java. Callbacks of callbacks come in on one thread, as deep as a peer likes.
+pub(crate) fn has_room() -> bool {
+    thread_local! {
+        static LOWEST: OnceCell<usize> = const { OnceCell::new() };
+    }
+    let place = 0_u8;
+    let here = ptr::from_ref(&place).addr();
+    let lowest = LOWEST.try_with(|lowest| *lowest.get_or_init(|| lowest_for_java().unwrap_or(0)));
+    lowest.is_ok_and(|lowest| here > lowest)
+}
+
+/// The lowest address from which Java may be entered.
+fn lowest_for_java() -> Option<usize> {
+    let mut attributes = MaybeUninit::uninit();
+    // SAFETY: takes nothing.
+    let this = unsafe { libc::pthread_self() };
+    // SAFETY: makes the attributes of this thread, which exists.
+    let status = unsafe { libc::pthread_getattr_np(this, attributes.as_mut_ptr()) };
+    if status != 0 {
+        return None;
+    }
+    // SAFETY: made just now.
+    let mut attributes: libc::pthread_attr_t = unsafe { attributes.assume_init() };
+    let (mut start, mut size) = (ptr::null_mut(), 0);
+    // SAFETY: reads attributes that were made, into two places of the right types.
+    let status = unsafe { libc::pthread_attr_getstack(&raw const attributes, &raw mut start, &raw mut size) };
+    // SAFETY: made above, and not used any more.
+    unsafe { libc::pthread_attr_destroy(&raw mut attributes) };
+    (status == 0).then(|| start.addr() + ROOM.min(size / 2))
 }
 
 fn attach(vm: &JavaVM) -> Result<(), Error> {

@@ -1,7 +1,7 @@
 //! The methods and fields of Java classes that are used here, found once.
 #![allow(unsafe_code, reason = "methods and fields that were found once are not looked up again")]
 
-use std::os::fd::{BorrowedFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
 use std::sync::OnceLock;
 
 use jni::objects::{
@@ -13,6 +13,7 @@ use jni::signature::{JavaType, Primitive, ReturnType};
 use jni::strings::JNIStr;
 use jni::sys::{jint, jlong};
 use jni::{Env, jni_sig, jni_str};
+use rustix::io::Errno;
 
 use super::parcel::{Object, Outgoing, Place};
 use super::{object, proxy};
@@ -49,6 +50,8 @@ pub(super) struct Classes {
     file_descriptor: Class,
     new_file_descriptor: JMethodID,
     number: JFieldID,
+    release: Class,
+    make_descriptors: JStaticMethodID,
 }
 
 /// What there is one of. A native method has to call this before anything else does: on a thread of Binder the classes of the
@@ -60,6 +63,7 @@ pub(super) fn classes(env: &mut Env<'_>) -> Result<&'static Classes> {
     }
     let found = Classes::find(env)?;
     object::observe();
+    crate::log::begin(env)?;
     Ok(CLASSES.get_or_init(|| found))
 }
 
@@ -74,11 +78,12 @@ impl Classes {
         let parcel = class(jni_str!("android/os/Parcel"))?;
         let outgoing = class(jni_str!("android/os/OutgoingParcel"))?;
         let file_descriptor = class(jni_str!("java/io/FileDescriptor"))?;
+        let release = class(jni_str!("android/os/Release"))?;
         Ok(Classes {
             execute: env.get_static_method_id(
                 &binder,
                 jni_str!("execute"),
-                jni_sig!("(Landroid/os/Binder;I[BJZ)Landroid/os/OutgoingParcel;"),
+                jni_sig!("(Landroid/os/Binder;I[BJZZ)Landroid/os/OutgoingParcel;"),
             )?,
             get_interface_descriptor: env.get_method_id(
                 &binder,
@@ -95,6 +100,12 @@ impl Classes {
             recycle: env.get_method_id(&outgoing, jni_str!("recycle"), jni_sig!("()V"))?,
             new_file_descriptor: env.get_method_id(&file_descriptor, jni_str!("<init>"), jni_sig!("()V"))?,
             number: env.get_field_id(&file_descriptor, jni_str!("fd"), jni_sig!("I"))?,
+            make_descriptors: env.get_static_method_id(
+                &release,
+                jni_str!("makeDescriptors"),
+                jni_sig!("()V"),
+            )?,
+            release,
             binder,
             proxy,
             _parcel: parcel,
@@ -104,6 +115,7 @@ impl Classes {
     }
 
     /// `Binder.execute`: `None` if it knows no such code.
+    #[allow(clippy::too_many_arguments, reason = "those of the method in Java")]
     pub(super) fn execute(
         &self,
         env: &mut Env<'_>,
@@ -112,6 +124,7 @@ impl Classes {
         bytes: &[u8],
         received: jlong,
         is_oneway: bool,
+        has_token: bool,
     ) -> Result<Option<Outgoing>> {
         let bytes = env.byte_array_from_slice(bytes)?;
         let arguments = [
@@ -120,6 +133,7 @@ impl Classes {
             JValue::Object(&bytes).as_jni(),
             JValue::Long(received).as_jni(),
             JValue::Bool(is_oneway).as_jni(),
+            JValue::Bool(has_token).as_jni(),
         ];
         // SAFETY: The method is this class's, and these are its arguments.
         let reply = unsafe {
@@ -268,8 +282,29 @@ impl Classes {
         }
         // SAFETY: It is no less than 0. If it was closed by now, the kernel says so.
         let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
-        rustix::io::fcntl_dupfd_cloexec(descriptor, 0)
-            .map_err(|error| Failure::illegal_argument(format!("a descriptor in the parcel: {error}")))
+        let copy = || rustix::io::fcntl_dupfd_cloexec(descriptor, 0);
+        let mut duplicate = copy();
+        if is_last(&duplicate) {
+            drop(duplicate);
+            let void = ReturnType::Primitive(Primitive::Void);
+            // SAFETY: The method is this class's, and takes nothing.
+            unsafe { env.call_static_method_unchecked(&self.release, self.make_descriptors, void, &[]) }?;
+            duplicate = copy();
+        }
+        duplicate.map_err(|error| Failure::illegal_argument(format!("a descriptor in the parcel: {error}")))
+    }
+}
+
+/// Whether there was no descriptor, or there are hardly any left for what comes after it. Java may have dropped some.
+fn is_last(made: &rustix::io::Result<OwnedFd>) -> bool {
+    /// rsbinder makes one of its own; receiving and accepting want one, too.
+    const ROOM: u64 = 4;
+    match made {
+        Ok(made) => {
+            let most = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+            most.is_some_and(|most| made.as_raw_fd() as u64 + ROOM >= most)
+        }
+        Err(error) => matches!(*error, Errno::MFILE | Errno::NFILE),
     }
 }
 

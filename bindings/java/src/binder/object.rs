@@ -14,6 +14,7 @@ use ashmem_binder::rsbinder::{
     StatusCode, Transactable, TransactionCode, WIBinder,
 };
 use jni::Env;
+use jni::errors::Error;
 use jni::objects::JObject;
 use jni::refs::Global;
 use jni::sys::jlong;
@@ -99,18 +100,39 @@ impl JavaBinder {
         reply: &mut Parcel,
         is_oneway: bool,
     ) -> rsbinder::Result<()> {
+        if !vm::has_room() {
+            log::error!("a call of {} was refused: this thread has no stack for it", self.descriptor);
+            return Err(StatusCode::NoMemory);
+        }
         let mut request = request;
         let bytes = parcel::bytes(&mut request)?;
+        // Of an object without an interface rsbinder wants an empty token, which Java did not write.
+        let hidden = if self.descriptor.is_empty() { parcel::NO_TOKEN.min(bytes.len()) } else { 0 };
         // Ends before the reply leaves, and with it what nobody has read.
-        let received = received::Received::new(request);
+        let received = received::Received::new(request, hidden);
         let outgoing = vm::with_env(|env| -> Result<_> {
-            classes(env)?.execute(env, &self.object, code, &bytes, received.handle(), is_oneway)
+            let bytes = &bytes[hidden..];
+            let outgoing = classes(env)?.execute(
+                env,
+                &self.object,
+                code,
+                bytes,
+                received.handle(),
+                is_oneway,
+                hidden == 0,
+            );
+            if matches!(outgoing, Err(Failure::Jni(Error::JavaException))) {
+                // Java has logged it. Nobody wants its stack as a text.
+                env.exception_clear();
+            }
+            outgoing
         });
         drop(received);
         match outgoing {
             Ok(Some(_)) if is_oneway => Ok(()),
             Ok(Some(outgoing)) => outgoing.write(reply),
             Ok(None) => Err(StatusCode::UnknownTransaction),
+            Err(Failure::Jni(Error::JavaException)) => Err(StatusCode::Unknown),
             Err(failure) => {
                 log::error!("a call of {} failed: {failure}", self.descriptor);
                 Err(StatusCode::Unknown)

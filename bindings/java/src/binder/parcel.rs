@@ -10,6 +10,8 @@ use super::descriptor;
 
 /// rsbinder sends no more at once; some bytes of it are its own.
 pub(super) const MAX_SIZE: usize = (64 << 20) - 4096;
+/// Size of the token of no interface: an empty string.
+pub(super) const NO_TOKEN: usize = 8;
 const WORD: usize = 4;
 
 /// An object of a parcel, and the bytes in whose place it is.

@@ -25,7 +25,7 @@ const _: NativeMethod = native_method! {
     java_type = "android.os.BinderProxy",
     static extern fn transact(
         handle: jlong, code: jint, bytes: jbyte[], size: jint, places: jlong[], objects: JObject[],
-        reply: android.os.Parcel, flags: jint
+        has_token: jboolean, reply: android.os.Parcel, flags: jint
     ) -> jboolean,
     error_policy = Throw,
 };
@@ -191,6 +191,7 @@ fn transact<'local>(
     size: jint,
     places: JLongArray<'local>,
     objects: JObjectArray<'local>,
+    has_token: jboolean,
     reply: JObject<'local>,
     flags: jint,
 ) -> Result<jboolean> {
@@ -203,7 +204,9 @@ fn transact<'local>(
     }
     let failed = |status| status::failure(status, &format!("transaction {code:#x}"), size_in_bytes);
     let outgoing = classes.outgoing_parts(env, &bytes, size, &places, &objects)?;
-    let mut request = proxy.prepare_transact(false).map_err(failed)?;
+    // What has no token can go to an object without an interface.
+    let request = if has_token { proxy.prepare_transact(false) } else { proxy.build_request("") };
+    let mut request = request.map_err(failed)?;
     outgoing.write(&mut request).map_err(failed)?;
     let answer = proxy.transact(code as u32, &request, flags as u32 & FLAG_ONEWAY);
     drop(request);

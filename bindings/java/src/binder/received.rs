@@ -13,8 +13,15 @@ use super::{descriptor, proxy};
 use crate::handles::Handles;
 use crate::throw::{Failure, Result, Throw};
 
-/// Taken out when it is released, whoever is reading.
-static RECEIVED: Handles<Mutex<Option<Parcel>>> = Handles::new();
+static RECEIVED: Handles<Kept> = Handles::new();
+
+/// A parcel, and what Java does not see of it.
+struct Kept {
+    /// Taken out when it is released, whoever is reading.
+    parcel: Mutex<Option<Parcel>>,
+    /// Bytes in front of Java's position 0.
+    hidden: usize,
+}
 
 const _: NativeMethod = native_method! {
     java_type = "android.os.ReceivedParcel",
@@ -36,8 +43,9 @@ const _: NativeMethod = native_method! {
 pub(super) struct Received(jlong);
 
 impl Received {
-    pub(super) fn new(parcel: Parcel) -> Received {
-        Received(keep(parcel))
+    /// Without some bytes at its beginning.
+    pub(super) fn new(parcel: Parcel, hidden: usize) -> Received {
+        Received(RECEIVED.insert(Arc::new(Kept { parcel: Mutex::new(Some(parcel)), hidden })))
     }
 
     pub(super) fn handle(&self) -> jlong {
@@ -53,7 +61,7 @@ impl Drop for Received {
 
 /// Keeps a parcel until Java releases it.
 pub(super) fn keep(parcel: Parcel) -> jlong {
-    RECEIVED.insert(Arc::new(Mutex::new(Some(parcel))))
+    RECEIVED.insert(Arc::new(Kept { parcel: Mutex::new(Some(parcel)), hidden: 0 }))
 }
 
 /// How many are kept.
@@ -63,7 +71,7 @@ pub(super) fn count() -> usize {
 
 pub(super) fn end(handle: jlong) {
     if let Some(received) = RECEIVED.remove(handle) {
-        let parcel = received.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let parcel = received.parcel.lock().unwrap_or_else(PoisonError::into_inner).take();
         // Outside of the lock: this tells the peer what is held no longer.
         drop(parcel);
     }
@@ -79,18 +87,18 @@ fn read<T>(
 ) -> Result<T> {
     let released =
         || Failure::illegal_state("the call that the parcel came with has ended, or the parcel was recycled");
-    let received = RECEIVED.get(handle).ok_or_else(released)?;
-    let mut received = received.lock().unwrap_or_else(PoisonError::into_inner);
+    let kept = RECEIVED.get(handle).ok_or_else(released)?;
+    let mut received = kept.parcel.lock().unwrap_or_else(PoisonError::into_inner);
     let parcel = received.as_mut().ok_or_else(released)?;
     let bad = |what: String| Failure::new(jni_str!("android/os/BadParcelableException"), what);
-    let at = usize::try_from(position).map_err(|_| bad(format!("position {position}")))?;
+    let at = usize::try_from(position).map_err(|_| bad(format!("position {position}")))? + kept.hidden;
     let object = read(parcel, at).map_err(|status| {
         bad(match status {
             StatusCode::PermissionDenied => format!("the descriptor at {position} is between other objects"),
             _ => format!("there is no such object at {position}: {status}"),
         })
     })?;
-    let end = parcel.data_position() as jint;
+    let end = parcel.data_position().saturating_sub(kept.hidden) as jint;
     drop(received);
     end_position.set_region(env, 0, &[end])?;
     Ok(object)

@@ -2,12 +2,21 @@
 
 use ashmem::Error;
 use jni::jni_str;
+use rustix::io::Errno;
 
 use crate::throw::Failure;
 
 /// What `android.system.Os` would throw.
 pub(super) fn errno(function: &'static str) -> impl FnOnce(Error) -> Failure {
     move |error| Failure::Errno { function, errno: error.raw_os_error() }
+}
+
+/// What an operation of `android.os.MemoryFile` throws that may make descriptors. Java tries again when there is none left.
+pub(super) fn of_descriptor(function: &'static str) -> impl FnOnce(Error) -> Failure {
+    move |error| match Errno::from_raw_os_error(error.raw_os_error()) {
+        Errno::MFILE | Errno::NFILE => errno(function)(error),
+        _ => of_memory_file(error),
+    }
 }
 
 /// What `android.os.MemoryFile` throws.

@@ -10,7 +10,7 @@ use jni::{Env, NativeMethod, jni_str, native_method};
 
 use super::array::Part;
 use super::descriptor;
-use super::failure::of_memory_file;
+use super::failure::{of_descriptor, of_memory_file};
 use crate::handles::Handles;
 use crate::throw::{Failure, Result, Throw};
 
@@ -88,7 +88,7 @@ fn native_create<'local>(
     length: jint,
 ) -> Result<jlong> {
     let name = super::shared::name(env, &name)?;
-    let file = MemoryFile::create(name.as_deref(), bytes(length)).map_err(of_memory_file)?;
+    let file = MemoryFile::create(name.as_deref(), bytes(length)).map_err(of_descriptor("memfd_create"))?;
     Ok(FILES.insert(Arc::new(file)))
 }
 
@@ -99,7 +99,7 @@ fn native_open<'local>(
     length: jint,
 ) -> Result<jlong> {
     let descriptor = descriptor::duplicate(env, &descriptor)?;
-    let file = MemoryFile::from_fd_read_only(descriptor, bytes(length)).map_err(of_memory_file)?;
+    let file = MemoryFile::from_fd_read_only(descriptor, bytes(length)).map_err(of_descriptor("dup"))?;
     Ok(FILES.insert(Arc::new(file)))
 }
 
@@ -127,7 +127,7 @@ fn native_allow_purging<'local>(
     handle: jlong,
     allow: jboolean,
 ) -> Result<jboolean> {
-    open(handle)?.allow_purging(allow).map_err(of_memory_file)
+    open(handle)?.allow_purging(allow).map_err(of_descriptor("allowPurging"))
 }
 
 fn native_is_purging_allowed<'local>(
@@ -177,7 +177,7 @@ fn native_duplicate<'local>(
 ) -> Result<JObject<'local>> {
     const CLOSED: Error = Error::Closed { operation: "duplicate descriptor of memory file" };
     let file = FILES.get(handle).ok_or_else(|| of_memory_file(CLOSED))?;
-    let descriptor = file.try_clone_fd().map_err(of_memory_file)?;
+    let descriptor = file.try_clone_fd().map_err(of_descriptor("dup"))?;
     descriptor::to_java(env, descriptor)
 }
 

@@ -39,8 +39,8 @@ pub extern "C" fn ASharedMemory_dupFromJava(env: *mut JNIEnv, memory: jobject) -
 }
 
 fn duplicate(env: &mut Env<'_>, memory: &JObject<'_>) -> Result<RawFd> {
-    let Some(class) = shared::class() else { return Ok(-1) };
-    if !env.is_instance_of(memory, &**class)? {
+    let Some(class) = shared::class(env)? else { return Ok(-1) };
+    if !env.is_instance_of(memory, &class)? {
         return Ok(-1);
     }
     let handle = env.get_field(memory, jni_str!("handle"), jni_sig!("J"))?.j()?;

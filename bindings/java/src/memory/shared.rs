@@ -2,11 +2,11 @@
 #![allow(unsafe_code, reason = "native methods are exported by name, and take over descriptors by number")]
 
 use std::os::fd::{FromRawFd, OwnedFd};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ashmem::{Error, Protection, SharedMemory};
 use jni::objects::{JClass, JLongArray, JObject, JString};
-use jni::refs::{Global, Reference};
+use jni::refs::{Reference, Weak};
 use jni::sys::{jboolean, jint, jlong};
 use jni::{Env, NativeMethod, native_method};
 
@@ -55,12 +55,18 @@ const _: &[NativeMethod] = &[
 
 static MEMORIES: Handles<SharedMemory> = Handles::new();
 
-/// Of the first object that was made: there are none before.
-static CLASS: OnceLock<Global<JClass<'static>>> = OnceLock::new();
+/// The class of all objects that have a handle. Weak, so that its loader may go when it is not used any more.
+fn known_class() -> MutexGuard<'static, Option<Weak<JClass<'static>>>> {
+    static CLASS: Mutex<Option<Weak<JClass<'static>>>> = Mutex::new(None);
+    CLASS.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
-/// The class of all objects that have a handle.
-pub(super) fn class() -> Option<&'static Global<JClass<'static>>> {
-    CLASS.get()
+/// The class of all objects that have a handle. None as long as there are none.
+pub(super) fn class<'local>(env: &mut Env<'local>) -> Result<Option<JClass<'local>>> {
+    match &*known_class() {
+        Some(class) => Ok(class.upgrade_local(env)?),
+        None => Ok(None),
+    }
 }
 
 /// None when closed.
@@ -95,9 +101,16 @@ pub(super) fn protection(prot: jint) -> Protection {
 }
 
 fn insert(env: &Env<'_>, class: &JClass<'_>, memory: SharedMemory) -> Result<jlong> {
-    if CLASS.get().is_none() {
-        let _ = CLASS.set(env.new_global_ref(class)?);
+    let mut known = known_class();
+    let is_known = match &*known {
+        // Another loader may have the library after the first one has gone.
+        Some(known) => env.is_same_object(known, class)?,
+        None => false,
+    };
+    if !is_known {
+        *known = Some(env.new_weak_ref(class)?);
     }
+    drop(known);
     Ok(MEMORIES.insert(Arc::new(memory)))
 }
 

@@ -60,6 +60,23 @@ fn nothing_is_left() {
 }
 
 #[test]
+fn few_descriptors() {
+    let Some(jdk) = jdk() else { return };
+    let java = jdk.java();
+    let mut shell = Command::new("sh");
+    // The JVM raises its limit as far as it may.
+    shell.args(["-c", "ulimit -n 200 && exec \"$@\"", "sh"]).arg(java.get_program()).args(java.get_args());
+    shell.env_remove("JAVA_TOOL_OPTIONS").env_remove("_JAVA_OPTIONS");
+    jdk.run_tests_in(&mut shell, "MemoryDescriptorsTest");
+}
+
+#[test]
+fn class_loaders_are_unloaded() {
+    let Some(jdk) = jdk() else { return };
+    jdk.run_tests("MemoryUnloadTest");
+}
+
+#[test]
 fn purges_and_memory_of_another_process() {
     let Some(jdk) = jdk() else { return };
     run_as_peer(jdk, "MemoryPeerTest");

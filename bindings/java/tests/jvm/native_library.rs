@@ -133,6 +133,53 @@ fn nowhere_to_unpack_it() {
 }
 
 #[test]
+fn unpacked_into_the_current_directory() {
+    let Some(jdk) = jdk() else { return };
+    let resources = with_library(&library());
+    let current = tempfile::tempdir().unwrap();
+    let mut java = java(jdk, &[jdk.classes(), resources.path()]);
+    jdk.run_tests_in(java.arg("-Djava.io.tmpdir=").current_dir(&current), "UseLibraryTest");
+    assert_eq!(fs::read_dir(current.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn unpacked_where_nothing_may_be_executed() {
+    let Some(jdk) = jdk() else { return };
+    let resources = with_library(&library());
+    let temporary = tempfile::tempdir().unwrap();
+    let mount = format!("mount -t tmpfs -o noexec tmpfs {}", temporary.path().display());
+    let mut shell = Command::new("unshare");
+    shell.args(["--user", "--map-root-user", "--mount", "sh", "-c"]);
+    if !shell.arg(&mount).output().is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: nothing can be mounted here");
+        return;
+    }
+    let java = java(jdk, &[jdk.classes(), resources.path()]);
+    let mut shell = Command::new("unshare");
+    shell.args(["--user", "--map-root-user", "--mount", "sh", "-c"]);
+    shell.arg(format!("{mount} && exec \"$@\"")).arg("sh").arg(java.get_program()).args(java.get_args());
+    shell.env_remove("JAVA_TOOL_OPTIONS").env_remove("_JAVA_OPTIONS");
+    shell.arg(format!("-Djava.io.tmpdir={}", temporary.path().display()));
+    refused(&mut shell, jdk, "java.io.tmpdir, which must allow executing; the property ashmem.library.path");
+}
+
+/// As the JDK will do by default once.
+#[test]
+fn native_access_denied() {
+    const DENY: &str = "--illegal-native-access=deny";
+    let Some(jdk) = jdk() else { return };
+    if !jdk.tool("java").args([DENY, "-version"]).output().unwrap().status.success() {
+        eprintln!("skipped: a JDK before 24 does not deny it");
+        return;
+    }
+    let resources = with_library(&library());
+    let mut from_jar = java(jdk, &[jdk.classes(), resources.path()]);
+    refused(from_jar.arg(DENY), jdk, "--enable-native-access=ALL-UNNAMED");
+    let mut granted = java(jdk, &[jdk.classes(), resources.path()]);
+    jdk.run_tests_in(granted.args([DENY, "--enable-native-access=ALL-UNNAMED"]), "UseLibraryTest");
+}
+
+#[test]
 fn a_broken_one_in_the_jar() {
     let Some(jdk) = jdk() else { return };
     let text = tempfile::NamedTempFile::new().unwrap();

@@ -30,6 +30,12 @@ fn parcelables() {
 }
 
 #[test]
+fn writes_that_fail() {
+    let Some(jdk) = jdk() else { return };
+    jdk.run_tests("ParcelFailedWriteTest");
+}
+
+#[test]
 fn binders_and_descriptors() {
     let Some(jdk) = jdk() else { return };
     jdk.run_tests("ParcelObjectsTest");

@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 
+use ashmem_binder::rsbinder::rpc::RpcProxy;
+use ashmem_binder::rsbinder::{FIRST_CALL_TRANSACTION, Status};
+use ashmem_binder::{ParcelFileDescriptor, ServiceManager};
 use process::Process;
 use tempfile::TempDir;
 
@@ -271,6 +274,30 @@ fn a_client_in_rust() {
     assert!(lines[3].starts_with("client: writing to the memory itself is refused: "), "{output:?}");
     assert!(text(&output.stderr).contains("MyService"), "{output:?}");
     assert_eq!(java.ask("read"), "-7");
+}
+
+/// The original's service closes no descriptor that it hands out.
+#[test]
+fn a_service_does_not_run_out_of_descriptors() {
+    let (Some(example), place) = (example(), Place::new()) else { return };
+    let java = example.java(&place, "Server");
+    let mut shell = Command::new("sh");
+    // The JVM raises its limit as far as it may.
+    shell.args(["-c", "ulimit -n 200 && exec \"$@\"", "sh"]).arg(java.get_program()).args(java.get_args());
+    shell.arg("--until-input-ends").env("ASHMEM_BINDER", place.address());
+    let mut server = Process::start(&mut shell);
+    assert_eq!(server.line(), "server: ready");
+    let services = ServiceManager::at(&place.address()).unwrap();
+    let service = services.get_service("AnonymousSharedMemory").unwrap();
+    let proxy = service.as_any().downcast_ref::<RpcProxy>().unwrap();
+    for call in 0..1000 {
+        let request = proxy.build_request("shy.luo.ashmem.IMemoryService").unwrap();
+        let mut reply = proxy.transact(FIRST_CALL_TRANSACTION, &request, 0).unwrap().unwrap();
+        let status: Status = reply.read().unwrap();
+        assert!(status.is_ok(), "{call}: {status:?}");
+        let memory: Option<ParcelFileDescriptor> = reply.read().unwrap();
+        assert!(memory.is_some(), "{call}");
+    }
 }
 
 #[test]

@@ -17,8 +17,8 @@ import java.util.concurrent.atomic.AtomicLong;
  *
  * <p>Over sockets, unlike Android's driver, Binder itself reads the interface token of a call from another process and compares
  * it with {@link #getInterfaceDescriptor()}, as it was when the object first left this process. A call with another token, or
- * without one, does not reach {@link #onTransact}: its caller gets an {@link IllegalArgumentException}, or a
- * {@link ParcelFormatException} if the parcel is too short for a token. The token is still the first thing in {@code data}.
+ * without one, does not reach {@link #onTransact}: its caller gets an {@link IllegalArgumentException}. The token is still the
+ * first thing in {@code data}. An object without an interface takes calls without a token, and only those.
  */
 public class Binder implements IBinder {
     private static final String TAG = "Binder";
@@ -76,7 +76,7 @@ public class Binder implements IBinder {
      *
      * @param code what to do
      * @param data the arguments, from their beginning. Ends with this method, as does {@code reply}
-     * @param reply takes the result
+     * @param reply takes the result; 64 descriptors at most
      * @param flags 0 or {@link #FLAG_ONEWAY}
      * @return false if there is no such code
      * @throws RemoteException what is to be thrown in the caller's process
@@ -201,16 +201,17 @@ public class Binder implements IBinder {
      * A call from another process; called by native code. What it throws becomes the status UNKNOWN_ERROR.
      *
      * @param received the parcel that the bytes came in
+     * @param hasToken whether they begin with the interface token
      * @return the reply, or null if there is no such code
      */
-    private static OutgoingParcel execute(Binder target, int code, byte[] bytes, long received, boolean oneway)
-            throws RemoteException {
+    private static OutgoingParcel execute(
+            Binder target, int code, byte[] bytes, long received, boolean oneway, boolean hasToken) throws RemoteException {
         Parcel data = Parcel.obtain();
         Parcel reply = Parcel.obtain();
         int flags = oneway ? FLAG_ONEWAY : 0;
         try {
             data.receive(bytes, bytes.length, received);
-            if (code < FIRST_CALL_TRANSACTION || code > LAST_CALL_TRANSACTION) {
+            if (hasToken && (code < FIRST_CALL_TRANSACTION || code > LAST_CALL_TRANSACTION)) {
                 // On Android such calls have no token, so nothing skips it.
                 data.readString();
             }
@@ -232,7 +233,14 @@ public class Binder implements IBinder {
                 recycle(reply);
                 return OutgoingParcel.EMPTY;
             }
-            return OutgoingParcel.of(reply);
+            try {
+                return OutgoingParcel.of(reply);
+            } catch (IllegalArgumentException exception) {
+                recycle(reply);
+                reply = Parcel.obtain();
+                reply.writeException(exception);
+                return OutgoingParcel.of(reply);
+            }
         } catch (Throwable thrown) {
             Log.e(TAG, "a call of " + target.getClass().getName() + " failed", thrown);
             throw thrown;

@@ -81,6 +81,7 @@ final class BinderProxy implements IBinder {
     }
 
     private void dump(FileDescriptor fd, String[] args, int flags) throws RemoteException {
+        Objects.requireNonNull(fd, "fd");
         Parcel data = Parcel.obtain();
         Parcel reply = Parcel.obtain();
         try {
@@ -104,9 +105,9 @@ final class BinderProxy implements IBinder {
      *
      * @throws DeadObjectException if its process has ended; also, as on Android, if the reply to a small request was too large
      * @throws TransactionTooLargeException if a parcel is larger than 64 MiB
-     * @throws IllegalArgumentException if {@code data} does not begin with the interface token of the object, or the object
-     *     refused a value
-     * @throws ParcelFormatException if {@code data} is too short
+     * @throws IllegalArgumentException if {@code data} does not begin with the interface token of the object, or has one and
+     *     the object has no interface; if it has more than 64 descriptors; or if the object refused a value
+     * @throws ParcelFormatException if the object found {@code data} too short
      * @throws SecurityException if the object does not permit it
      * @throws UnsupportedOperationException if {@code data} has an object of a third process, which cannot be called by the other
      * @throws RemoteException for everything else that is not the called method's own
@@ -116,10 +117,11 @@ final class BinderProxy implements IBinder {
         Objects.requireNonNull(data, "data");
         try {
             if (data.objectCount() == 0) {
-                return transact(handle, code, data.data(), data.dataSize(), null, null, reply, flags);
+                return transact(handle, code, data.data(), data.dataSize(), null, null, data.hasToken(), reply, flags);
             }
             OutgoingParcel outgoing = OutgoingParcel.of(data);
-            return transact(handle, code, outgoing.bytes, outgoing.size, outgoing.places, outgoing.objects, reply, flags);
+            return transact(
+                    handle, code, outgoing.bytes, outgoing.size, outgoing.places, outgoing.objects, data.hasToken(), reply, flags);
         } finally {
             Reference.reachabilityFence(this);
             Reference.reachabilityFence(data);
@@ -180,7 +182,7 @@ final class BinderProxy implements IBinder {
     }
 
     private static native boolean transact(long handle, int code, byte[] bytes, int size, long[] places, Object[] objects,
-            Parcel reply, int flags) throws RemoteException;
+            boolean hasToken, Parcel reply, int flags) throws RemoteException;
 
     private static native String describe(long handle) throws RemoteException;
 

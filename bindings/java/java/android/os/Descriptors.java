@@ -16,15 +16,17 @@ final class Descriptors {
     /** A duplicate, closed on exec. */
     static FileDescriptor duplicate(FileDescriptor descriptor) throws ErrnoException {
         NativeLibrary.require();
-        synchronized (descriptor) {
-            return nativeDuplicate(descriptor);
-        }
+        return Release.makeDescriptor(() -> {
+            synchronized (descriptor) {
+                return nativeDuplicate(descriptor);
+            }
+        });
     }
 
     /** A duplicate of the descriptor with this number, closed on exec. */
     static FileDescriptor duplicate(int number) throws ErrnoException {
         NativeLibrary.require();
-        return nativeDuplicateNumber(number);
+        return Release.makeDescriptor(() -> nativeDuplicateNumber(number));
     }
 
     /** The descriptor with this number, which is closed with the object from here on. */
@@ -52,13 +54,16 @@ final class Descriptors {
     /** Opens a file, closed on exec. The flags and the mode are those of {@code open(2)}. */
     static FileDescriptor open(String path, int flags, int mode) throws ErrnoException {
         NativeLibrary.require();
-        return nativeOpen(path, flags, mode);
+        return Release.makeDescriptor(() -> nativeOpen(path, flags, mode));
     }
 
     /** Fills in both ends of a new pipe, the reading one first. */
     static void pipe(FileDescriptor[] ends) throws ErrnoException {
         NativeLibrary.require();
-        nativePipe(ends);
+        Release.makeDescriptor(() -> {
+            nativePipe(ends);
+            return ends;
+        });
     }
 
     /** Size in bytes of a region or of a regular file; -1 of anything else. */

@@ -12,12 +12,12 @@ final class Mappings {
     private Mappings() {}
 
     static ByteBuffer map(long memory, int prot, int offset, int length) throws ErrnoException {
-        if (!Release.makeRoom()) {
+        if (!Release.makeRoom(Release.ONE)) {
             throw new ErrnoException("mmap", OsConstants.ENOMEM);
         }
         long[] mapping = new long[1];
         ByteBuffer buffer = nativeMap(memory, prot, offset, length, mapping);
-        Release.counted(buffer, new Unmap(mapping[0]));
+        Release.counted(Release.ONE, buffer, new Unmap(mapping[0]));
         return (prot & OsConstants.PROT_WRITE) != 0 ? buffer : buffer.asReadOnlyBuffer();
     }
 

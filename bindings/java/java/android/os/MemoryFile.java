@@ -58,7 +58,7 @@ public class MemoryFile {
     private MemoryFile(long handle, int length) {
         this.handle = handle;
         this.length = length;
-        cleanable = Release.counted(this, new Close(handle));
+        cleanable = Release.counted(Release.FILE, this, new Close(handle));
     }
 
     private static long create(String name, int length) throws IOException {
@@ -67,7 +67,7 @@ public class MemoryFile {
         }
         NativeLibrary.require();
         requireRoom();
-        return nativeCreate(name, length);
+        return makeDescriptor(() -> nativeCreate(name, length));
     }
 
     private static long open(FileDescriptor fd, int length, String mode) throws IOException {
@@ -84,13 +84,23 @@ public class MemoryFile {
             throw new IllegalArgumentException("Length must be greater than zero: " + length);
         }
         requireRoom();
-        synchronized (fd) {
-            return nativeOpen(fd, length);
+        return makeDescriptor(() -> {
+            synchronized (fd) {
+                return nativeOpen(fd, length);
+            }
+        });
+    }
+
+    private static <T> T makeDescriptor(Release.Maker<T, IOException> maker) throws IOException {
+        try {
+            return Release.makeDescriptor(maker);
+        } catch (ErrnoException exception) {
+            throw exception.rethrowAsIOException();
         }
     }
 
     private static void requireRoom() throws IOException {
-        if (!Release.makeRoom()) {
+        if (!Release.makeRoom(Release.FILE)) {
             throw new IOException("Too many memory files and mappings");
         }
     }
@@ -152,7 +162,7 @@ public class MemoryFile {
      */
     public boolean allowPurging(boolean allowPurging) throws IOException {
         try {
-            return nativeAllowPurging(handle, allowPurging);
+            return makeDescriptor(() -> nativeAllowPurging(handle, allowPurging));
         } finally {
             Reference.reachabilityFence(this);
         }
@@ -265,12 +275,13 @@ public class MemoryFile {
     }
 
     private FileDescriptor duplicate() throws IOException {
-        return nativeDuplicate(handle);
+        return makeDescriptor(() -> nativeDuplicate(handle));
     }
 
-    private static native long nativeCreate(String name, int length) throws IOException;
+    /** As all that makes descriptors, throws an {@link ErrnoException} if there is none left, or none to duplicate. */
+    private static native long nativeCreate(String name, int length) throws IOException, ErrnoException;
 
-    private static native long nativeOpen(FileDescriptor descriptor, int length) throws IOException;
+    private static native long nativeOpen(FileDescriptor descriptor, int length) throws IOException, ErrnoException;
 
     private static native void nativeClose(long handle);
 
@@ -278,7 +289,7 @@ public class MemoryFile {
 
     private static native boolean nativeIsDeactivated(long handle);
 
-    private static native boolean nativeAllowPurging(long handle, boolean allow) throws IOException;
+    private static native boolean nativeAllowPurging(long handle, boolean allow) throws IOException, ErrnoException;
 
     private static native boolean nativeIsPurgingAllowed(long handle);
 
@@ -288,7 +299,7 @@ public class MemoryFile {
     private static native void nativeWrite(long handle, byte[] buffer, int srcOffset, int destOffset, int count)
             throws IOException;
 
-    private static native FileDescriptor nativeDuplicate(long handle) throws IOException;
+    private static native FileDescriptor nativeDuplicate(long handle) throws IOException, ErrnoException;
 
     private static native int nativeCount();
 

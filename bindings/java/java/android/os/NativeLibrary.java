@@ -39,19 +39,29 @@ final class NativeLibrary {
         }
         String path = System.getProperty(PATH_PROPERTY);
         if (path != null) {
-            load(Path.of(path).toAbsolutePath());
+            load(Path.of(path).toAbsolutePath(), "");
         } else {
             loadFromJar();
         }
         loaded = true;
     }
 
-    private static void load(Path file) {
+    /** @param hint what to say when the system cannot load it */
+    private static void load(Path file, String hint) {
         if (!Files.isRegularFile(file)) {
             throw new UnsatisfiedLinkError(file + ": there is no such file (" + PATH_PROPERTY + ")");
         }
         ElfFile.requireWhole(file);
-        System.load(file.toString());
+        try {
+            System.load(file.toString());
+        } catch (UnsatisfiedLinkError error) {
+            throw new UnsatisfiedLinkError(error.getMessage() + hint);
+        } catch (IllegalCallerException exception) {
+            UnsatisfiedLinkError error = new UnsatisfiedLinkError("native access is not allowed to ashmem.jar; "
+                    + "--enable-native-access=ALL-UNNAMED does, or =ashmem where it is a module: " + exception.getMessage());
+            error.initCause(exception);
+            throw error;
+        }
         String version;
         try {
             version = version();
@@ -70,11 +80,13 @@ final class NativeLibrary {
                 throw new UnsatisfiedLinkError("ashmem.jar has no native library for " + System.getProperty("os.name") + " on "
                         + System.getProperty("os.arch") + " (" + resource + "); the property " + PATH_PROPERTY + " can name one");
             }
-            Path directory = Files.createTempDirectory("ashmem");
+            // The property may be empty.
+            Path directory = Files.createTempDirectory("ashmem").toAbsolutePath();
             Path file = directory.resolve(FILE_NAME);
             try {
                 Files.copy(library, file, StandardCopyOption.REPLACE_EXISTING);
-                load(file);
+                load(file, " (unpacked into java.io.tmpdir, which must allow executing; the property " + PATH_PROPERTY
+                        + " can name a library that is elsewhere)");
             } finally {
                 // The mapping needs no name.
                 Files.deleteIfExists(file);

@@ -11,6 +11,8 @@ final class OutgoingParcel {
     private static final int PROXY = 2;
     private static final int FILE_DESCRIPTOR = 3;
     private static final int WORDS = 4;
+    /** As many go with one message. */
+    private static final int MOST_DESCRIPTORS = 64;
 
     private final Parcel parcel;
     final byte[] bytes;
@@ -31,13 +33,18 @@ final class OutgoingParcel {
     /**
      * What a parcel has now.
      *
-     * @throws IllegalArgumentException if it has an {@link IBinder} that is of neither class of this package
+     * @throws IllegalArgumentException if it has more than 64 descriptors, or an {@link IBinder} that is of neither class of
+     *     this package
      */
     static OutgoingParcel of(Parcel parcel) {
         int count = parcel.objectCount();
         OutgoingParcel outgoing = new OutgoingParcel(parcel, parcel.data(), parcel.dataSize(), count);
+        int descriptors = 0;
         for (int index = 0; index < count; index++) {
             outgoing.put(index, parcel);
+            if (outgoing.objects[index] instanceof FileDescriptor && ++descriptors > MOST_DESCRIPTORS) {
+                throw new IllegalArgumentException("a parcel has at most " + MOST_DESCRIPTORS + " descriptors");
+            }
         }
         return outgoing;
     }

@@ -16,9 +16,10 @@ import java.util.Objects;
  * the types they were written. A parcel begins empty, at position 0; reads and writes move the one position that it has.
  *
  * <p>Where this differs from Android: a read of what is not there throws {@link BadParcelableException} and leaves the position
- * where it was, instead of giving 0 or null without a word. Use after {@link #recycle()} throws {@link IllegalStateException},
- * also when other parcels were obtained since. A parcel that came from another process can only be read, until
- * {@link #setDataSize setDataSize(0)} empties it. Neither maps, bundles nor Java serialization are there.
+ * where it was, instead of giving 0 or null without a word. A write that throws leaves the position and the size as they were.
+ * Use after {@link #recycle()} throws {@link IllegalStateException}, also when other parcels were obtained since. A parcel that
+ * came from another process can only be read, until {@link #setDataSize setDataSize(0)} empties it. Neither maps, bundles nor
+ * Java serialization are there.
  *
  * <p>A parcel is for one thread at a time.
  */
@@ -82,6 +83,11 @@ public final class Parcel {
         return new IllegalStateException("the parcel was recycled");
     }
 
+    /** Does several writes, or none of them if one throws. */
+    void whole(Runnable writes) {
+        open().whole(writes);
+    }
+
     // ---- for the transport
 
     /**
@@ -126,6 +132,11 @@ public final class Parcel {
             from.objects.requireLocal();
         }
         return from.bytes;
+    }
+
+    /** Whether the bytes begin with an interface token, or with what came from elsewhere. */
+    boolean hasToken() {
+        return open().mayHaveToken;
     }
 
     /** How many objects this parcel has, by rising position. */
@@ -268,10 +279,12 @@ public final class Parcel {
         ParcelObjects copies = from.objects == null ? null
                 : from.objects.copyRange(offset, offset + length, to.position - offset);
         try {
-            to.append(from.bytes, offset, length);
-            if (copies != null && copies.count() > 0) {
-                objects(to).addAll(copies);
-            }
+            to.whole(() -> {
+                to.append(from.bytes, offset, length);
+                if (copies != null && copies.count() > 0) {
+                    objects(to).addAll(copies);
+                }
+            });
         } catch (RuntimeException | OutOfMemoryError exception) {
             if (copies != null) {
                 copies.run();
@@ -308,7 +321,10 @@ public final class Parcel {
 
     /** Names the interface that is called: first in every request. */
     public void writeInterfaceToken(String interfaceName) {
-        open().writeString16(Objects.requireNonNull(interfaceName));
+        ParcelBuffer to = open();
+        boolean isFirst = to.position == 0;
+        to.writeString16(Objects.requireNonNull(interfaceName));
+        to.mayHaveToken |= isFirst;
     }
 
     /**
@@ -336,7 +352,8 @@ public final class Parcel {
      * @throws RuntimeException that one, or one caused by it, if it is no such exception; nothing is written then
      */
     public void writeException(Exception exception) {
-        ParcelExceptions.write(open(), exception);
+        ParcelBuffer to = open();
+        to.whole(() -> ParcelExceptions.write(to, exception));
     }
 
     /** Reads what a reply begins with, and throws the exception if it is one. */
@@ -630,9 +647,11 @@ public final class Parcel {
 
     private void addObject(ParcelBuffer to, Object object) {
         ParcelObjects objects = objects(to);
-        int start = to.claim(ParcelObjects.size(object));
-        Arrays.fill(to.bytes, start, start + ParcelObjects.size(object), (byte) 0);
-        objects.add(start, object);
+        to.whole(() -> {
+            int start = to.claim(ParcelObjects.size(object));
+            Arrays.fill(to.bytes, start, start + ParcelObjects.size(object), (byte) 0);
+            objects.add(start, object);
+        });
         Reference.reachabilityFence(this);
     }
 
@@ -716,8 +735,10 @@ public final class Parcel {
         if (value == null) {
             writeInt(0);
         } else {
-            writeInt(1);
-            value.writeToParcel(this, flags);
+            whole(() -> {
+                writeInt(1);
+                value.writeToParcel(this, flags);
+            });
         }
     }
 
@@ -767,8 +788,10 @@ public final class Parcel {
         if (value == null) {
             writeString(null);
         } else {
-            writeParcelableCreator(value);
-            value.writeToParcel(this, flags);
+            whole(() -> {
+                writeParcelableCreator(value);
+                value.writeToParcel(this, flags);
+            });
         }
     }
 

@@ -24,6 +24,8 @@ final class ParcelBuffer {
     byte[] bytes = EMPTY;
     int size;
     int position;
+    /** Whether the bytes may begin with an interface token. */
+    boolean mayHaveToken;
     /** The objects among the bytes, or null. */
     ParcelObjects objects;
 
@@ -40,6 +42,23 @@ final class ParcelBuffer {
         int start = position;
         claimTo(start + padded(count));
         return start;
+    }
+
+    /** Does several writes, or none of them: if one throws the position, the size and the objects are as before. */
+    void whole(Runnable writes) {
+        int start = position;
+        int before = size;
+        long added = objects == null ? 0 : objects.added();
+        try {
+            writes.run();
+        } catch (RuntimeException | Error thrown) {
+            if (objects != null) {
+                objects.removeSince(added);
+            }
+            size = Math.min(size, before);
+            position = start;
+            throw thrown;
+        }
     }
 
     private void claimTo(long end) {
@@ -74,6 +93,7 @@ final class ParcelBuffer {
         }
         size = newSize;
         position = Math.min(position, newSize);
+        mayHaveToken &= newSize > 0;
     }
 
     int available() {
@@ -277,5 +297,6 @@ final class ParcelBuffer {
         int start = position;
         claimTo((long) start + length);
         System.arraycopy(from, offset, bytes, start, length);
+        mayHaveToken |= start == 0 && length > 0;
     }
 }

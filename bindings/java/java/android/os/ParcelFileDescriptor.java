@@ -266,8 +266,10 @@ public class ParcelFileDescriptor implements Parcelable, Closeable {
 
     /** As AOSP writes it: there is no channel for the peer's status, then the descriptor. */
     static void write(Parcel out, FileDescriptor descriptor) {
-        out.writeInt(0);
-        out.writeFileDescriptor(descriptor);
+        out.whole(() -> {
+            out.writeInt(0);
+            out.writeFileDescriptor(descriptor);
+        });
     }
 
     /** What {@link #write} has written; the descriptor is the caller's. */

@@ -5,7 +5,7 @@ import java.util.List;
 import java.util.function.Consumer;
 import java.util.function.Supplier;
 
-/** Several objects in a {@link Parcel}, and parcelables. A read that fails leaves the position where it was. */
+/** Several objects in a {@link Parcel}, and parcelables. A read or a write that fails leaves the position where it was. */
 final class ParcelLists {
     private static final int MAX_FIRST_CAPACITY = 64;
 
@@ -18,10 +18,12 @@ final class ParcelLists {
             to.writeInt(-1);
             return;
         }
-        to.writeInt(list.size());
-        for (T element : list) {
-            writer.accept(element);
-        }
+        to.whole(() -> {
+            to.writeInt(list.size());
+            for (T element : list) {
+                writer.accept(element);
+            }
+        });
     }
 
     /** @param elementSize the least that an element has */

@@ -22,7 +22,10 @@ final class ParcelObjects implements Runnable {
     private int[] positions = new int[4];
     /** {@link IBinder}s, {@link FileDescriptor}s of our own. */
     private Object[] objects = new Object[4];
+    /** By position, too: how many were added before each. */
+    private long[] ages = new long[4];
     private int count;
+    private long added;
     /** Binder's number for the parcel that was received, or 0. */
     private long received;
     private boolean released;
@@ -58,14 +61,42 @@ final class ParcelObjects implements Runnable {
             index--;
         }
         if (count == positions.length) {
-            positions = Arrays.copyOf(positions, count * 2);
-            objects = Arrays.copyOf(objects, count * 2);
+            // No field before all of them are there.
+            int[] morePositions = Arrays.copyOf(positions, count * 2);
+            Object[] moreObjects = Arrays.copyOf(objects, count * 2);
+            ages = Arrays.copyOf(ages, count * 2);
+            positions = morePositions;
+            objects = moreObjects;
         }
         System.arraycopy(positions, index, positions, index + 1, count - index);
         System.arraycopy(objects, index, objects, index + 1, count - index);
+        System.arraycopy(ages, index, ages, index + 1, count - index);
         positions[index] = position;
         objects[index] = object;
+        ages[index] = added++;
         count++;
+    }
+
+    /** How many were added, ever. */
+    synchronized long added() {
+        return added;
+    }
+
+    /** Lets go of all that were added after so many. */
+    synchronized void removeSince(long before) {
+        int kept = 0;
+        for (int index = 0; index < count; index++) {
+            if (ages[index] >= before) {
+                close(objects[index]);
+            } else {
+                positions[kept] = positions[index];
+                objects[kept] = objects[index];
+                ages[kept] = ages[index];
+                kept++;
+            }
+        }
+        Arrays.fill(objects, kept, count, null);
+        count = kept;
     }
 
     /** The object at a position, an {@link IBinder} or a {@link FileDescriptor}; null if there is none. */

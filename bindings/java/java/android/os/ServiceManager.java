@@ -40,14 +40,22 @@ public final class ServiceManager {
         addService(name, service);
     }
 
-    /** A service, or null if there is none of that name within 5 seconds. */
+    /**
+     * A service, or null if there is none of that name within 5 seconds.
+     *
+     * @throws IllegalStateException if its process is there and does not let us in, being stopped for example; after 10 seconds
+     */
     public static IBinder getService(String name) {
         Objects.requireNonNull(name, "name");
         NativeLibrary.require();
         return get(name);
     }
 
-    /** A service, or null if there is none of that name now. */
+    /**
+     * A service, or null if there is none of that name now.
+     *
+     * @throws IllegalStateException as {@link #getService}
+     */
     public static IBinder checkService(String name) {
         Objects.requireNonNull(name, "name");
         NativeLibrary.require();

@@ -42,7 +42,7 @@ public final class SharedMemory implements Parcelable, Closeable {
     private SharedMemory(long handle, int size) {
         this.handle = handle;
         this.size = size;
-        cleanable = Release.counted(this, new Close(handle));
+        cleanable = Release.counted(Release.ONE, this, new Close(handle));
     }
 
     /**
@@ -58,10 +58,10 @@ public final class SharedMemory implements Parcelable, Closeable {
             throw new IllegalArgumentException("Size must be greater than zero");
         }
         NativeLibrary.require();
-        if (!Release.makeRoom()) {
+        if (!Release.makeRoom(Release.ONE)) {
             throw new ErrnoException("SharedMemory_create", OsConstants.ENOMEM);
         }
-        return new SharedMemory(nativeCreate(name, size), size);
+        return new SharedMemory(Release.makeDescriptor(() -> nativeCreate(name, size)), size);
     }
 
     /**
@@ -200,11 +200,11 @@ public final class SharedMemory implements Parcelable, Closeable {
 
     /**
      * Unmaps a buffer that {@link #map} gave, or a view of it, and releases its memory at once. The buffer has the limit 0 from
-     * there on, so that accesses throw {@link IndexOutOfBoundsException} or {@link java.nio.BufferUnderflowException}. Other
-     * views of it show zeros, and keep what is written to them for themselves: no access can crash, whichever thread makes it.
-     * (On Android it does.) Unmapping again does nothing.
+     * there on, so that accesses throw {@link IndexOutOfBoundsException} or {@link java.nio.BufferUnderflowException}. With a new
+     * limit, as {@link ByteBuffer#clear} sets it, it shows zeros, as other views of the memory do; what is written to them stays
+     * with them. No access can crash, whichever thread makes it. (On Android it does.) Unmapping again does nothing.
      *
-     * @throws IllegalArgumentException if it is null, or was not made by {@link #map}
+     * @throws IllegalArgumentException if it is null, was not made by {@link #map}, or is a view without any bytes
      */
     public static void unmap(ByteBuffer buffer) {
         if (buffer == null || !buffer.isDirect() || !Mappings.unmap(buffer)) {
@@ -246,7 +246,7 @@ public final class SharedMemory implements Parcelable, Closeable {
     private FileDescriptor duplicate() throws ErrnoException {
         requireOpen();
         try {
-            return nativeDuplicate(handle);
+            return Release.makeDescriptor(() -> nativeDuplicate(handle));
         } finally {
             Reference.reachabilityFence(this);
         }

@@ -155,6 +155,16 @@ fn java_client_and_rust_service() {
 }
 
 #[test]
+fn java_client_and_a_service_without_an_interface() {
+    let Some(services) = Services::new() else { return };
+    let server = Server::start(services.java().arg("ashmem.test.BinderPlainService"));
+    services.run_tests("BinderPlainTest");
+    // Interpreted, frames are larger.
+    services.jdk.run_tests_in(services.java().args(["-Xint", "-Xss512k"]), "BinderPlainTest");
+    server.end();
+}
+
+#[test]
 fn what_a_java_service_does_wrong() {
     let Some(services) = Services::new() else { return };
     let server = services.serve();

@@ -14,7 +14,6 @@ import android.os.IBinder;
 import android.os.MemoryFile;
 import android.os.Parcel;
 import android.os.ParcelFileDescriptor;
-import android.os.ParcelFormatException;
 import android.os.RemoteException;
 import android.os.ServiceManager;
 import android.os.ServiceSpecificException;
@@ -338,7 +337,7 @@ final class BinderClientTest {
         data.writeInterfaceToken("ashmem.test.IOther");
         assertThrows(IllegalArgumentException.class, () -> service.transact(BinderCodes.CALLER, data, reply, 0));
         Parcel empty = Parcel.obtain();
-        assertThrows(ParcelFormatException.class, () -> service.transact(BinderCodes.CALLER, empty, reply, 0));
+        assertThrows(IllegalArgumentException.class, () -> service.transact(BinderCodes.CALLER, empty, reply, 0));
         assertThrows(NullPointerException.class, () -> service.transact(BinderCodes.CALLER, null, reply, 0));
         assertEquals(0, reply.dataSize());
         callerIsKnown();

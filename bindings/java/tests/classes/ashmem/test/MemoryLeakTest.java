@@ -239,6 +239,65 @@ final class MemoryLeakTest {
         memory.close();
     }
 
+    /** Who is interrupted all the time waits for them nevertheless. */
+    @Test
+    void mappingsThatAreDroppedByAnInterruptedThread() throws Exception {
+        SharedMemory memory = SharedMemory.create("leak test", 5000);
+        State before = lowest();
+        for (int i = 0; i < 70_000; i++) {
+            Thread.currentThread().interrupt();
+            memory.mapReadOnly();
+            assertTrue(Thread.interrupted());
+        }
+        assertTrue(settled(before).isNoMoreThan(before));
+        memory.close();
+    }
+
+    /** Each has two mappings. */
+    @Test
+    void purgeableFilesThatAreKeptInMasses() throws Exception {
+        if (Integer.parseInt(Files.readAllLines(Path.of("/proc/sys/vm/max_map_count")).get(0)) > 100_000) {
+            System.out.println("skipped: the kernel allows more mappings than this test has time for");
+            return;
+        }
+        SharedMemory memory = SharedMemory.create("leak test", 5000);
+        // What is made once.
+        file(0);
+        reader(0);
+        mapping(0);
+        State before = lowest();
+        List<Object> kept = new ArrayList<>();
+        MemoryFile file = new MemoryFile("leak test", 5000);
+        file.allowPurging(true);
+        FileDescriptor descriptor = file.getFileDescriptor();
+        String[] limit = Files.readString(Path.of("/proc/self/limits")).split("Max open files *", 2)[1].split(" ");
+        int files = (int) Math.min(10_000, (Long.parseLong(limit[0]) - 200) / 3);
+        for (int i = 0; i < files; i++) {
+            MemoryFile received = new MemoryFile(descriptor, 5000, "r");
+            received.readBytes(new byte[1], 0, 0, 1);
+            kept.add(received);
+        }
+        assertThrows(ErrnoException.class, () -> {
+            while (kept.size() < 100_000) {
+                kept.add(memory.mapReadOnly());
+            }
+        });
+        // The JVM has mappings for these.
+        for (int i = 0; i < 50; i++) {
+            Thread thread = new Thread(() -> {});
+            thread.start();
+            thread.join();
+        }
+        int lines = Files.readAllLines(Path.of("/proc/self/maps")).size();
+        // Three quarters for us, and some for the JVM.
+        int most = Integer.parseInt(Files.readAllLines(Path.of("/proc/sys/vm/max_map_count")).get(0));
+        assertTrue(lines < most / 5 * 4);
+        kept.clear();
+        file.close();
+        assertTrue(settled(before).isNoMoreThan(before));
+        memory.close();
+    }
+
     @Test
     void mappingsThatAreKeptInMasses() throws Exception {
         if (Integer.parseInt(Files.readAllLines(Path.of("/proc/sys/vm/max_map_count")).get(0)) > 100_000) {
@@ -256,6 +315,12 @@ final class MemoryLeakTest {
         assertEquals(OsConstants.ENOMEM, refused.errno);
         assertTrue(kept.size() > 10_000);
         assertThrows(IOException.class, () -> new MemoryFile("leak test", 1));
+        long start = System.nanoTime();
+        for (int i = 0; i < 1000; i++) {
+            assertThrows(ErrnoException.class, memory::mapReadOnly);
+        }
+        // A collection for each, and waits until something is released, would take minutes.
+        assertTrue(System.nanoTime() - start < 30_000_000_000L);
         kept.clear();
         assertTrue(settled(before).isNoMoreThan(before));
         SharedMemory.unmap(memory.mapReadOnly());
