@@ -45,8 +45,8 @@ fn table(figures: &[Figure], value: impl Fn(&Figure) -> Option<u64>) -> Table {
 
 /// `1 KiB`, `64 MiB`; `1000 B` where it is no whole number of them.
 pub fn size(bytes: u64) -> String {
-    let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
-    let unit = units.into_iter().find(|(shift, _)| bytes >= 1 << shift && bytes.is_multiple_of(1 << shift));
+    let units = [(30_u32, "GiB"), (20, "MiB"), (10, "KiB")];
+    let unit = units.into_iter().find(|(shift, _)| bytes >= 1 << shift && bytes.trailing_zeros() >= *shift);
     unit.map_or_else(|| format!("{bytes} B"), |(shift, unit)| format!("{} {unit}", bytes >> shift))
 }
 

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 fn program() -> Command {
@@ -58,6 +59,28 @@ fn a_parcel_has_an_end_that_shared_memory_has_not() {
     for figure in figures.iter().filter(|figure| figure["way"] != "parcel") {
         assert!(figure["nanoseconds"].is_u64() && figure["is_right"] == true, "{figure}");
     }
+}
+
+#[test]
+fn a_killed_receiver_ends_it_with_an_error() {
+    let child = program()
+        .args(["--from", "1M", "--to", "64M", "--rounds", "1000"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let children = format!("/proc/{0}/task/{0}/children", child.id());
+    let receiver = loop {
+        let line = fs::read_to_string(&children).unwrap();
+        if let Some(receiver) = line.split_whitespace().next() {
+            break receiver.parse().unwrap();
+        }
+        std::thread::yield_now();
+    };
+    kill_process(Pid::from_raw(receiver).unwrap(), Signal::KILL).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert!(output.stdout.is_empty() && output.stderr.starts_with(b"big_transfer: "), "{output:?}");
 }
 
 #[test]
