@@ -131,9 +131,16 @@ impl Picture<'_> {
             if !ends_early {
                 last = y;
             }
-            let (x, y, colour, name) = (x + 10.0, y + 4.0, colour(way), way.name());
-            let name = if ends_early { format!("{name}: refused from here") } else { name.to_owned() };
-            writeln!(svg, "<text x=\"{x:.1}\" y=\"{y:.1}\" fill=\"{colour}\">{name}</text>")?;
+            let (colour, name) = (colour(way), way.name());
+            let (x, y, anchor, name) = if ends_early {
+                (x, y - 10.0, "end", format!("{name}, refused beyond"))
+            } else {
+                (x + 10.0, y + 4.0, "start", name.to_owned())
+            };
+            writeln!(
+                svg,
+                "<text x=\"{x:.1}\" y=\"{y:.1}\" fill=\"{colour}\" text-anchor=\"{anchor}\">{name}</text>"
+            )?;
         }
         Ok(())
     }
