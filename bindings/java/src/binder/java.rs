@@ -1,7 +1,7 @@
 //! The methods and fields of Java classes that are used here, found once.
 #![allow(unsafe_code, reason = "methods and fields that were found once are not looked up again")]
 
-use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::OnceLock;
 
 use jni::objects::{
@@ -17,6 +17,7 @@ use rustix::io::Errno;
 
 use super::parcel::{Object, Outgoing, Place};
 use super::{object, proxy};
+use crate::memory::descriptor;
 use crate::throw::{Failure, Result};
 
 /// The kinds of objects in `android.os.OutgoingParcel`.
@@ -47,9 +48,6 @@ pub(super) struct Classes {
     places: JFieldID,
     objects: JFieldID,
     recycle: JMethodID,
-    file_descriptor: Class,
-    new_file_descriptor: JMethodID,
-    number: JFieldID,
     release: Class,
     make_descriptors: JStaticMethodID,
 }
@@ -77,7 +75,6 @@ impl Classes {
         let proxy = class(jni_str!("android/os/BinderProxy"))?;
         let parcel = class(jni_str!("android/os/Parcel"))?;
         let outgoing = class(jni_str!("android/os/OutgoingParcel"))?;
-        let file_descriptor = class(jni_str!("java/io/FileDescriptor"))?;
         let release = class(jni_str!("android/os/Release"))?;
         Ok(Classes {
             execute: env.get_static_method_id(
@@ -98,8 +95,6 @@ impl Classes {
             places: env.get_field_id(&outgoing, jni_str!("places"), jni_sig!("[J"))?,
             objects: env.get_field_id(&outgoing, jni_str!("objects"), jni_sig!("[Ljava/lang/Object;"))?,
             recycle: env.get_method_id(&outgoing, jni_str!("recycle"), jni_sig!("()V"))?,
-            new_file_descriptor: env.get_method_id(&file_descriptor, jni_str!("<init>"), jni_sig!("()V"))?,
-            number: env.get_field_id(&file_descriptor, jni_str!("fd"), jni_sig!("I"))?,
             make_descriptors: env.get_static_method_id(
                 &release,
                 jni_str!("makeDescriptors"),
@@ -110,7 +105,6 @@ impl Classes {
             proxy,
             _parcel: parcel,
             _outgoing: outgoing,
-            file_descriptor,
         })
     }
 
@@ -256,47 +250,27 @@ impl Classes {
         Ok(())
     }
 
-    /// A new `FileDescriptor`, which has the descriptor from now on.
-    pub(super) fn new_file_descriptor<'local>(
-        &self,
-        env: &mut Env<'local>,
-        descriptor: OwnedFd,
-    ) -> Result<JObject<'local>> {
-        // SAFETY: The constructor is this class's, and takes nothing.
-        let object =
-            unsafe { env.new_object_unchecked(&self.file_descriptor, self.new_file_descriptor, &[]) }?;
-        let number = JValue::Int(descriptor.into_raw_fd());
-        // SAFETY: The field is this class's, and this is its type.
-        unsafe { env.set_field_unchecked(&object, self.number, number) }?;
-        Ok(object)
-    }
-
     /// A duplicate of what a `FileDescriptor` has.
     fn duplicate(&self, env: &mut Env<'_>, object: &JObject<'_>) -> Result<OwnedFd> {
-        // SAFETY: The object is of this class, and this is the field's type.
-        let number =
-            unsafe { env.get_field_unchecked(object, self.number, JavaType::Primitive(Primitive::Int)) }?;
-        let number = number.into_int()?;
-        if number < 0 {
-            return Err(Failure::illegal_argument("a descriptor in the parcel is closed"));
-        }
-        // SAFETY: It is no less than 0. If it was closed by now, the kernel says so.
-        let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
-        let copy = || rustix::io::fcntl_dupfd_cloexec(descriptor, 0);
-        let mut duplicate = copy();
+        let mut duplicate = descriptor::duplicate(env, object);
         if is_last(&duplicate) {
             drop(duplicate);
             let void = ReturnType::Primitive(Primitive::Void);
             // SAFETY: The method is this class's, and takes nothing.
             unsafe { env.call_static_method_unchecked(&self.release, self.make_descriptors, void, &[]) }?;
-            duplicate = copy();
+            duplicate = descriptor::duplicate(env, object);
         }
-        duplicate.map_err(|error| Failure::illegal_argument(format!("a descriptor in the parcel: {error}")))
+        duplicate.map_err(|failure| match failure {
+            Failure::Errno { .. } => {
+                Failure::illegal_argument(format!("a descriptor in the parcel: {failure}"))
+            }
+            other => other,
+        })
     }
 }
 
 /// Whether there was no descriptor, or there are hardly any left for what comes after it. Java may have dropped some.
-fn is_last(made: &rustix::io::Result<OwnedFd>) -> bool {
+fn is_last(made: &Result<OwnedFd>) -> bool {
     /// rsbinder makes one of its own; receiving and accepting want one, too.
     const ROOM: u64 = 4;
     match made {
@@ -304,7 +278,10 @@ fn is_last(made: &rustix::io::Result<OwnedFd>) -> bool {
             let most = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
             most.is_some_and(|most| made.as_raw_fd() as u64 + ROOM >= most)
         }
-        Err(error) => matches!(*error, Errno::MFILE | Errno::NFILE),
+        Err(Failure::Errno { errno, .. }) => {
+            [Errno::MFILE, Errno::NFILE].iter().any(|none| none.raw_os_error() == *errno)
+        }
+        Err(_) => false,
     }
 }
 

@@ -8,9 +8,9 @@ use jni::objects::{JClass, JIntArray, JObject};
 use jni::sys::{jint, jlong};
 use jni::{Env, NativeMethod, jni_str, native_method};
 
-use super::java::classes;
 use super::{descriptor, proxy};
 use crate::handles::Handles;
+use crate::memory::descriptor::to_java;
 use crate::throw::{Failure, Result, Throw};
 
 static RECEIVED: Handles<Kept> = Handles::new();
@@ -128,9 +128,8 @@ fn read_file_descriptor<'local>(
     position: jint,
     end_position: JIntArray<'local>,
 ) -> Result<JObject<'local>> {
-    let classes = classes(env)?;
     let read = read(env, handle, position, &end_position, descriptor::read)?;
-    classes.new_file_descriptor(env, read)
+    to_java(env, read)
 }
 
 fn release(_: &mut Env<'_>, _: JClass<'_>, handle: jlong) -> Result<()> {
