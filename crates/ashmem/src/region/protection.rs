@@ -23,11 +23,12 @@ impl Region {
         Ok(mask)
     }
 
-    /// Whether READ was never removed, by a look that is quicker than at the whole mask: READ does not go without GROW, unless
-    /// seals are sealed.
+    /// Whether READ was never removed, by a look that is quicker than at the whole mask: READ does not go without GROW or WRITE,
+    /// unless seals are sealed.
     pub(crate) fn surely_keeps_read(&self) -> Result<bool> {
         let seals = memfd::seals(self.as_fd()).map_err(Error::system("read seals"))?;
-        Ok(!seals.intersects(SealFlags::GROW | SealFlags::SEAL))
+        let seals_beside = SealFlags::GROW | SealFlags::WRITE | SealFlags::FUTURE_WRITE | SealFlags::SEAL;
+        Ok(!seals.intersects(seals_beside))
     }
 
     /// The mask as far as the kernel does not enforce it.
@@ -71,7 +72,7 @@ impl Region {
             return Err(Error::ReadOnly { operation: OPERATION });
         }
         let recorded = if removed.intersects(Protection::READ | Protection::EXEC) {
-            self.record_removed(Protection::all().difference(mask), removed.contains(Protection::WRITE))
+            self.record_removed(Protection::all().difference(mask))
         } else {
             Ok(())
         };
@@ -100,20 +101,15 @@ impl Region {
         memfd::add_seals(self.as_fd(), seals).map_err(Error::system("seal region against writing"))
     }
 
-    /// Records that READ and EXEC were removed, as far as `removed` has them. `is_to_be_sealed` says that WRITE goes right after that.
-    fn record_removed(&self, removed: Protection, is_to_be_sealed: bool) -> Result<()> {
+    /// Records that READ and EXEC were removed, as far as `removed` has them; it also has WRITE when that goes right after this.
+    fn record_removed(&self, removed: Protection) -> Result<()> {
         let by_mode = purger::remove_protection(&self.inner, removed);
         // Who appends a control block finds what is in the mode by now.
         let control = match self.inner.control()?.filter(|control| control.is_writable()) {
             Some(control) => control,
-            // Who maps looks only at the mode of files that cannot grow. With WRITE comes that seal, too.
+            // Who maps looks only at the mode of files that cannot grow or be written to.
             None if by_mode? => {
-                if !removed.contains(Protection::READ) || is_to_be_sealed {
-                    return Ok(());
-                }
-                if removed.contains(Protection::WRITE) {
-                    // Others may have sealed that alone. Fails only where seals are sealed, which is looked at, too.
-                    let _ = self.seal(SealFlags::GROW);
+                if !removed.contains(Protection::READ) || removed.contains(Protection::WRITE) {
                     return Ok(());
                 }
                 match self.inner.need_control(OPERATION) {
@@ -160,11 +156,22 @@ mod tests {
 
     #[test]
     fn what_others_have_sealed_loses_read_all_the_same() {
-        for seal in [SealFlags::WRITE, SealFlags::FUTURE_WRITE] {
-            for others in [SealFlags::empty(), SealFlags::SHRINK, SealFlags::GROW, SealFlags::SEAL] {
+        let others = [SealFlags::empty(), SealFlags::SHRINK, SealFlags::GROW, SealFlags::SEAL];
+        for (seal, is_marked) in [
+            (SealFlags::empty(), true),
+            (SealFlags::WRITE, false),
+            (SealFlags::WRITE, true),
+            (SealFlags::FUTURE_WRITE, false),
+            (SealFlags::FUTURE_WRITE, true),
+        ] {
+            for others in others {
                 let fd = memfd::create(c"sealed").expect("a memfd");
                 memfd::set_size(fd.as_fd(), 8192).expect("a size");
                 memfd::add_seals(fd.as_fd(), seal | others).expect("seals");
+                if is_marked {
+                    // Without a control block: a forgery.
+                    crate::sys::mode::set_control_mark(fd.as_fd()).expect("the owner may");
+                }
                 let before = fd.try_clone().expect("a duplicate");
                 let Ok(region) = Region::from_fd(fd) else { continue };
                 let Ok(()) = region.set_protection(Protection::empty()) else { continue };
