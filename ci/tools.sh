@@ -34,10 +34,11 @@ need_jdk() {
     fi
 }
 
-# Installs a program with cargo into target/tools.
+# Installs a program with cargo into target/tools. It runs for seconds, so compiling it is what takes time.
 # Usage: cargo_install PACKAGE VERSION
 cargo_install() {
-    cargo install --locked --root target/tools --version "$2" "$1"
+    CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
+        cargo install --locked --root target/tools --version "$2" "$1"
 }
 
 # Downloads Debian packages with all of their dependencies that this system has not, and installs nothing.
