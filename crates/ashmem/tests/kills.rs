@@ -202,7 +202,7 @@ fn purgers_of_are_killed(make: fn(u64) -> Region) {
     let _ = region.pin(..).expect("pinned");
     let mut purgers: Vec<Worker> = (0..2).map(|_| Worker::start(&region, "purge")).collect();
     let (mut intact, mut purged) = (0, 0);
-    for round in 1..=1500u64 {
+    for round in 1..=500u64 {
         for page in 0..pages {
             mapping.write_at(page * page_size(), &round.to_le_bytes()).expect("inside");
         }
