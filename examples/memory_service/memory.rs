@@ -7,7 +7,7 @@ use ashmem_binder::rsbinder::{
     Binder, BinderResult, ExceptionCode, FIRST_CALL_TRANSACTION, Interface, Parcel, Result, Status,
     StatusCode, TransactionCode, declare_binder_interface,
 };
-use ashmem_binder::{ParcelFileDescriptor, memory_file_descriptor};
+use ashmem_binder::{ParcelFileDescriptor, answer, call, memory_file_descriptor};
 
 /// What the service is found as.
 pub const NAME: &str = "AnonymousSharedMemory";
@@ -39,14 +39,10 @@ fn on_transact(
     reply: &mut Parcel,
 ) -> Result<()> {
     match code {
-        GET_FILE_DESCRIPTOR => match service.get_file_descriptor() {
-            Ok(descriptor) => {
-                reply.write(&Status::from(ExceptionCode::None))?;
-                // 1 and the descriptor, or 0.
-                reply.write(&descriptor)
-            }
-            Err(exception) => reply.write(&exception),
-        },
+        // 1 and the descriptor, or 0.
+        GET_FILE_DESCRIPTOR => {
+            answer(reply, service.get_file_descriptor(), |reply, descriptor| reply.write(&descriptor))
+        }
         SET_VALUE => {
             let value = request.read_i32()?;
             let answer = service.set_value(value);
@@ -56,29 +52,13 @@ fn on_transact(
     }
 }
 
-impl BpMemoryService {
-    /// The client's side of a call: what is in the reply, if that is no exception.
-    fn call(
-        &self,
-        code: TransactionCode,
-        write: impl FnOnce(&mut Parcel) -> Result<()>,
-    ) -> BinderResult<Parcel> {
-        let remote = self.binder.as_remote().ok_or(StatusCode::BadType)?;
-        let mut request = remote.prepare_transact(true)?;
-        write(&mut request)?;
-        let mut reply = remote.submit_transact(code, &request, 0)?.ok_or(StatusCode::UnexpectedNull)?;
-        let status: Status = reply.read()?;
-        if status.is_ok() { Ok(reply) } else { Err(status) }
-    }
-}
-
 impl IMemoryService for BpMemoryService {
     fn get_file_descriptor(&self) -> BinderResult<Option<ParcelFileDescriptor>> {
-        Ok(self.call(GET_FILE_DESCRIPTOR, |_| Ok(()))?.read()?)
+        Ok(call(&self.binder, GET_FILE_DESCRIPTOR, |_| Ok(()))?.read()?)
     }
 
     fn set_value(&self, value: i32) -> BinderResult<()> {
-        self.call(SET_VALUE, |request| request.write_i32(value)).map(drop)
+        call(&self.binder, SET_VALUE, |request| request.write_i32(value)).map(drop)
     }
 }
 

@@ -1,11 +1,11 @@
 //! The two interfaces of the mixer: `IAudioFlinger` hands out tracks, `IAudioTrack` is one of them. Who holds its binder may use it, and
 //! when nobody does any more, because it was dropped or its process died, the track is released.
 
-use ashmem_binder::ParcelFileDescriptor;
 use ashmem_binder::rsbinder::{
-    Binder, BinderResult, ExceptionCode, FIRST_CALL_TRANSACTION, Interface, Parcel, Result, SIBinder, Status,
-    StatusCode, Strong, TransactionCode, declare_binder_interface,
+    Binder, BinderResult, FIRST_CALL_TRANSACTION, Interface, Parcel, Result, SIBinder, StatusCode, Strong,
+    TransactionCode, declare_binder_interface,
 };
+use ashmem_binder::{ParcelFileDescriptor, answer, call};
 
 use crate::mixer::Command;
 use crate::{Mode, TrackOptions};
@@ -107,20 +107,6 @@ const COMMANDS: [(TransactionCode, Command); 4] = [
     (FIRST_CALL_TRANSACTION + 3, Command::Stop),
 ];
 
-fn answer<T>(
-    reply: &mut Parcel,
-    answer: BinderResult<T>,
-    write: impl FnOnce(&mut Parcel, T) -> Result<()>,
-) -> Result<()> {
-    match answer {
-        Ok(value) => {
-            reply.write(&Status::from(ExceptionCode::None))?;
-            write(reply, value)
-        }
-        Err(status) => reply.write(&status),
-    }
-}
-
 fn write_options(request: &mut Parcel, options: &TrackOptions) -> Result<()> {
     request.write_u32(options.rate)?;
     request.write_u32(options.channels)?;
@@ -136,20 +122,6 @@ fn read_options(request: &mut Parcel) -> Result<TrackOptions> {
         _ => return Err(StatusCode::BadValue),
     };
     Ok(TrackOptions { rate, channels, mode, frames: request.read_u64()? })
-}
-
-/// What is in the reply, if that is no exception.
-fn call(
-    binder: &SIBinder,
-    code: TransactionCode,
-    write: impl FnOnce(&mut Parcel) -> Result<()>,
-) -> BinderResult<Parcel> {
-    let remote = binder.as_remote().ok_or(StatusCode::BadType)?;
-    let mut request = remote.prepare_transact(true)?;
-    write(&mut request)?;
-    let mut reply = remote.submit_transact(code, &request, 0)?.ok_or(StatusCode::UnexpectedNull)?;
-    let status: Status = reply.read()?;
-    if status.is_ok() { Ok(reply) } else { Err(status) }
 }
 
 impl IAudioFlinger for BpAudioFlinger {

@@ -10,11 +10,11 @@
 //! is never given twice. `known` is that of a bitmap that the client has and found purged: it gets no second descriptor for the same
 //! number. A negative one is that of a bitmap whose memory is of no use; it gets another. Else it is 0. `released` are the numbers of those that it dropped since the last call.
 
-use ashmem_binder::ParcelFileDescriptor;
 use ashmem_binder::rsbinder::{
     Binder, BinderResult, ExceptionCode, FIRST_CALL_TRANSACTION, Interface, Parcel, SIBinder, Status,
     StatusCode, TransactionCode, declare_binder_interface,
 };
+use ashmem_binder::{ParcelFileDescriptor, answer, call};
 use serde::Serialize;
 
 use crate::Error;
@@ -293,34 +293,6 @@ fn on_session_transact(
         }
         _ => Err(StatusCode::UnknownTransaction),
     }
-}
-
-fn answer<T>(
-    reply: &mut Parcel,
-    answer: BinderResult<T>,
-    write: impl FnOnce(&mut Parcel, T) -> Result<()>,
-) -> Result<()> {
-    match answer {
-        Ok(value) => {
-            reply.write(&Status::from(ExceptionCode::None))?;
-            write(reply, value)
-        }
-        Err(exception) => reply.write(&exception),
-    }
-}
-
-/// The client's side: what is in the reply, if that is no exception.
-fn call(
-    binder: &SIBinder,
-    code: TransactionCode,
-    write: impl FnOnce(&mut Parcel) -> Result<()>,
-) -> BinderResult<Parcel> {
-    let remote = binder.as_remote().ok_or(StatusCode::BadType)?;
-    let mut request = remote.prepare_transact(true)?;
-    write(&mut request)?;
-    let mut reply = remote.submit_transact(code, &request, 0)?.ok_or(StatusCode::UnexpectedNull)?;
-    let status: Status = reply.read()?;
-    if status.is_ok() { Ok(reply) } else { Err(status) }
 }
 
 impl IBitmapCache for BpBitmapCache {

@@ -5,11 +5,11 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use ashmem_binder::ParcelFileDescriptor;
 use ashmem_binder::rsbinder::{
     Binder, BinderResult, ExceptionCode, FIRST_CALL_TRANSACTION, Interface, Parcel, Result, SIBinder, Status,
     StatusCode, TransactionCode, declare_binder_interface,
 };
+use ashmem_binder::{ParcelFileDescriptor, call};
 
 use crate::rect::Size;
 
@@ -155,20 +155,6 @@ fn window_on_transact(
         }
         _ => Err(StatusCode::UnknownTransaction),
     }
-}
-
-/// A call: what is in the reply, if that is no exception.
-fn call(
-    binder: &SIBinder,
-    code: TransactionCode,
-    write: impl FnOnce(&mut Parcel) -> Result<()>,
-) -> BinderResult<Parcel> {
-    let remote = binder.as_remote().ok_or(StatusCode::BadType)?;
-    let mut request = remote.prepare_transact(true)?;
-    write(&mut request)?;
-    let mut reply = remote.submit_transact(code, &request, 0)?.ok_or(StatusCode::UnexpectedNull)?;
-    let status: Status = reply.read()?;
-    if status.is_ok() { Ok(reply) } else { Err(status) }
 }
 
 impl ISurfaceComposer for BpSurfaceComposer {

@@ -188,11 +188,5 @@ fn answer<T>(
     result: Result<T>,
     write: impl FnOnce(&mut Parcel, T) -> rsbinder::Result<()>,
 ) -> rsbinder::Result<()> {
-    match result {
-        Ok(value) => {
-            reply.write(&Status::from(ExceptionCode::None))?;
-            write(reply, value)
-        }
-        Err(failure) => reply.write(&Status::from(failure)),
-    }
+    ashmem_binder::answer(reply, result.map_err(Status::from), write)
 }
